@@ -1,0 +1,91 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+/// What every Swift target of this package is held to.
+let house: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+]
+
+/// A room: a library target under `Sources` that other rooms import.
+func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: house)
+}
+
+/// The tests of a room, which mirror `Sources`.
+func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: "\(name)Tests", dependencies: [.target(name: name)] + dependencies, swiftSettings: house)
+}
+
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+let package = Package(
+    name: "swiftlet",
+    products: [
+        .executable(name: "swiftlet", targets: ["swiftlet"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    ],
+    targets: [
+        .target(name: "CLinux"),
+        room("Host", ["CLinux"]),
+        room("Spec"),
+        room("KVM", ["Host", "CLinux"]),
+        room("Memory", ["Host"]),
+        room("CharBackend", ["Host"]),
+        room("PCI", ["Memory", "KVM", "Host"]),
+        room("Virtio", ["PCI", "Memory", "KVM", "Host"]),
+        room("VirtioBlock", ["Virtio", "Memory", "Host"]),
+        room("VirtioNet", ["Virtio", "Memory", "Host"]),
+        room("VirtioConsole", ["Virtio", "Memory", "Host", "CharBackend"]),
+        room("VirtioRandom", ["Virtio", "Memory", "Host"]),
+        room("Legacy", ["Host", "CharBackend"]),
+        room("Boot", ["Memory", "KVM", "Spec", "Host"]),
+        room(
+            "Machine",
+            [
+                "Spec", "Host", "KVM", "Memory", "PCI", "Virtio", "VirtioBlock", "VirtioNet", "VirtioConsole",
+                "VirtioRandom", "Legacy", "CharBackend", "Boot", logging,
+            ]),
+        .executableTarget(
+            name: "swiftlet",
+            dependencies: ["Machine", "Spec", "Boot", "Host", "KVM", "CharBackend", "SelfTestImage", arguments, logging],
+            swiftSettings: house),
+
+        // The self-test guest: Embedded Swift, built for the bare machine by the plug-in.
+        .plugin(name: "GuestBuilder", capability: .buildTool(), path: "Firmware/GuestBuilder"),
+        .target(name: "SelfTestImage", swiftSettings: house, plugins: ["GuestBuilder"]),
+
+        // Helpers that several test targets share: deadlines, scratch directories, fake guests.
+        .target(
+            name: "TestSupport", dependencies: ["Host", "Memory", "KVM"], path: "Tests/TestSupport",
+            swiftSettings: house),
+        tests("Host", ["TestSupport"]),
+        tests("Spec"),
+        tests("KVM", ["TestSupport", "Memory", "Host"]),
+        tests("Memory", ["TestSupport", "Host"]),
+        tests("CharBackend", ["TestSupport", "Host"]),
+        tests("PCI", ["TestSupport", "KVM", "Memory", "Host"]),
+        tests("Virtio", ["TestSupport", "PCI", "KVM", "Memory", "Host"]),
+        tests("VirtioBlock", ["TestSupport", "Virtio", "Memory", "Host"]),
+        tests("VirtioNet", ["TestSupport", "Virtio", "Memory", "Host"]),
+        tests("VirtioConsole", ["TestSupport", "Virtio", "Memory", "Host", "CharBackend"]),
+        tests("VirtioRandom", ["TestSupport", "Virtio", "Memory", "Host"]),
+        tests("Legacy", ["TestSupport", "Host", "CharBackend"]),
+        tests("Boot", ["TestSupport", "Memory", "KVM", "Spec", "Host"]),
+        tests("Machine", ["TestSupport", "Spec", "Boot", "KVM", "Memory", "Host", "SelfTestImage"]),
+        tests("SelfTestImage", ["TestSupport"]),
+        // The built executable as its users meet it: arguments, exit statuses, bad input.
+        .testTarget(
+            name: "CommandLineTests", dependencies: ["TestSupport", "Host", "swiftlet"], swiftSettings: house),
+        // Real Linux guests; they need a KVM that boots Linux (see Tests/Lab).
+        .testTarget(
+            name: "LinuxGuestTests", dependencies: ["TestSupport", "Host", "swiftlet"], swiftSettings: house),
+    ]
+)
