@@ -37,7 +37,7 @@ let package = Package(
         room("Host", ["CLinux"]),
         room("Spec"),
         room("KVM", ["Host", "CLinux"]),
-        room("Memory", ["Host"]),
+        room("Memory", ["Host", "CLinux"]),
         room("CharBackend", ["Host"]),
         room("PCI", ["Memory", "KVM", "Host"]),
         room("Virtio", ["PCI", "Memory", "KVM", "Host"]),

@@ -1,1 +1,119 @@
+// The kernel's interface as Swift can import it: UAPI headers, the request numbers that the importer drops because
+// they are function-like macros, and fixed-arity calls that return -errno in place of -1 with a thread-local.
 #pragma once
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/if_tun.h>
+#include <linux/kvm.h>
+#include <linux/kvm_para.h>
+#include <net/if.h>
+#include <poll.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <pty.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "CLinuxKVM.h"
+
+// The calling thread's errno, to be read straight after the failed call.
+static inline int cl_errno(void) { return errno; }
+
+static inline long cl_result(long value) { return value < 0 ? -(long)errno : value; }
+
+// ioctl with a pointer argument, with a number as argument, and without one.
+static inline int cl_ioctl_pointer(int fd, unsigned long request, void *argument) {
+    return (int)cl_result(ioctl(fd, request, argument));
+}
+static inline int cl_ioctl_value(int fd, unsigned long request, unsigned long value) {
+    return (int)cl_result(ioctl(fd, request, value));
+}
+
+static inline int cl_open(const char *path, int flags, unsigned mode) {
+    return (int)cl_result(open(path, flags | O_CLOEXEC, mode));
+}
+static inline int cl_fcntl(int fd, int command, long value) { return (int)cl_result(fcntl(fd, command, value)); }
+static inline int cl_fcntl_lock(int fd, int command, struct flock *lock) {
+    return (int)cl_result(fcntl(fd, command, lock));
+}
+static inline int cl_memfd_create(const char *name, unsigned flags) {
+    return (int)cl_result(memfd_create(name, flags));
+}
+// The words for an error number; the GNU variant, which may answer with a constant instead of filling the buffer.
+static inline const char *cl_error_words(int number, char *buffer, size_t length) {
+    return strerror_r(number, buffer, length);
+}
+static inline int cl_is_error_mapping(const void *address) { return address == MAP_FAILED; }
+static inline int cl_set_thread_name(const char *name) {
+    return (int)cl_result(prctl(PR_SET_NAME, (unsigned long)name, 0, 0, 0));
+}
+static inline int cl_thread_id(void) { return (int)syscall(SYS_gettid); }
+
+// Signals that a vCPU thread is kicked with: the handler does nothing, its arrival ends KVM_RUN with EINTR.
+int cl_install_kick_handler(int signal_number);
+static inline int cl_sigrtmin(void) { return SIGRTMIN; }
+static inline int cl_pthread_kill(pthread_t thread, int signal_number) { return pthread_kill(thread, signal_number); }
+
+// CPUID of this processor.
+static inline void cl_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) {
+    __asm__ volatile("cpuid" : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3]) : "a"(leaf), "c"(subleaf));
+}
+
+static const int CL_O_DIRECT = O_DIRECT;
+static const int CL_O_TMPFILE = O_TMPFILE;
+static const int CL_F_OFD_SETLK = F_OFD_SETLK;
+static const int CL_F_OFD_GETLK = F_OFD_GETLK;
+static const unsigned CL_MFD_CLOEXEC = MFD_CLOEXEC;
+static const unsigned CL_MFD_HUGETLB = MFD_HUGETLB;
+static const int CL_MFD_HUGE_SHIFT = 26;
+static const int CL_MADV_DONTDUMP = MADV_DONTDUMP;
+static const int CL_MADV_HUGEPAGE = MADV_HUGEPAGE;
+static const int CL_MADV_NOHUGEPAGE = MADV_NOHUGEPAGE;
+static const int CL_MADV_MERGEABLE = MADV_MERGEABLE;
+static const int CL_MADV_POPULATE_WRITE = 23;
+static const unsigned long CL_BLKGETSIZE64 = BLKGETSIZE64;
+static const unsigned long CL_BLKSSZGET = BLKSSZGET;
+static const unsigned long CL_BLKPBSZGET = BLKPBSZGET;
+static const unsigned long CL_BLKDISCARD = BLKDISCARD;
+static const unsigned long CL_BLKZEROOUT = BLKZEROOUT;
+static const unsigned long CL_TUNSETIFF = TUNSETIFF;
+static const unsigned long CL_TUNSETOFFLOAD = TUNSETOFFLOAD;
+static const unsigned long CL_TUNSETVNETHDRSZ = TUNSETVNETHDRSZ;
+static const unsigned long CL_TUNSETQUEUE = TUNSETQUEUE;
+static const unsigned long CL_TUNGETFEATURES = TUNGETFEATURES;
+static const unsigned long CL_TUNGETIFF = TUNGETIFF;
+static const unsigned long CL_TIOCGWINSZ = TIOCGWINSZ;
+static const unsigned long CL_TIOCSWINSZ = TIOCSWINSZ;
+static const unsigned CL_EPOLLET = EPOLLET;

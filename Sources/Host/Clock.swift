@@ -1,0 +1,23 @@
+import CLinux
+
+/// Time of the host.
+package enum HostClock {
+    /// Nanoseconds of the monotonic clock, which never jumps.
+    package static var monotonic: UInt64 { read(CLOCK_MONOTONIC) }
+
+    /// Seconds and nanoseconds since 1970 in UTC.
+    package static var realTime: (seconds: Int64, nanoseconds: Int64) {
+        var time = timespec()
+        // SAFETY: the call fills the local.
+        unsafe clock_gettime(CLOCK_REALTIME, &time)
+        return (Int64(time.tv_sec), Int64(time.tv_nsec))
+    }
+
+    /// Nanoseconds of the monotonic clock at which this process started, to 10 ms as the kernel counts it.
+    private static func read(_ clock: clockid_t) -> UInt64 {
+        var time = timespec()
+        // SAFETY: the call fills the local.
+        unsafe clock_gettime(clock, &time)
+        return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
+    }
+}

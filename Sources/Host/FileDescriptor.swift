@@ -1,0 +1,134 @@
+import CLinux
+
+/// A file descriptor with one owner, closed when the owner goes.
+package struct FileDescriptor: ~Copyable, Sendable {
+    /// The kernel's number; valid as long as this value lives.
+    package let raw: Int32
+
+    /// Takes ownership of an open descriptor.
+    package init(owning raw: Int32) { self.raw = raw }
+
+    deinit { close(raw) }
+
+    /// Gives the number away: the caller closes it.
+    package consuming func release() -> Int32 {
+        let number = raw
+        discard self
+        return number
+    }
+
+    /// Opens a file, close-on-exec.
+    ///
+    /// - Parameters:
+    ///   - flags: `O_RDONLY`, `O_RDWR`, …; `O_CLOEXEC` is added.
+    ///   - mode: permissions of a file that is created.
+    package static func open(_ path: String, _ flags: Int32, mode: UInt32 = 0o600) throws(HostError) -> FileDescriptor {
+        // SAFETY: the string's bytes live through the call.
+        let result = unsafe path.withCString { unsafe cl_open($0, flags, mode) }
+        return FileDescriptor(owning: try checked(result, "open", path))
+    }
+
+    /// A second descriptor of the same open file, close-on-exec.
+    package borrowing func duplicate() throws(HostError) -> FileDescriptor {
+        FileDescriptor(owning: try checked(cl_fcntl(raw, F_DUPFD_CLOEXEC, 0), "duplicate a descriptor"))
+    }
+
+    /// Sets or clears `O_NONBLOCK` on the open file, which every descriptor of it shares.
+    package borrowing func setNonBlocking(_ on: Bool) throws(HostError) {
+        let flags = try checked(cl_fcntl(raw, F_GETFL, 0), "read the flags of a descriptor")
+        let wanted = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK
+        _ = try checked(cl_fcntl(raw, F_SETFL, Int(wanted)), "set the flags of a descriptor")
+    }
+
+    /// Whether the descriptor is a terminal.
+    package var isTerminal: Bool { isatty(raw) == 1 }
+
+    /// What kind of file it is and how large.
+    package borrowing func status() throws(HostError) -> FileStatus {
+        var status = stat()
+        // SAFETY: fstat fills the structure that it is given and keeps no pointer to it.
+        let result = unsafe fstat(raw, &status)
+        guard result == 0 else { throw HostError("read the status of a descriptor", nil, Errno.current) }
+        return FileStatus(status)
+    }
+
+    /// Reads at most the span's length at the descriptor's position; 0 at the end of the file.
+    ///
+    /// - Throws: the errno, `EAGAIN` included; an interrupted call is repeated.
+    package borrowing func read(into span: inout MutableSpan<UInt8>) throws(Errno) -> Int {
+        while true {
+            // SAFETY: the span names initialised memory that is exclusively ours during the call.
+            let count = unsafe span.withUnsafeMutableBufferPointer { unsafe CLinux.read(raw, $0.baseAddress, $0.count) }
+            if count >= 0 { return count }
+            if cl_errno() != EINTR { throw Errno.current }
+        }
+    }
+
+    /// Writes what the kernel takes of the span at the descriptor's position and says how much it was.
+    package borrowing func write(_ span: Span<UInt8>) throws(Errno) -> Int {
+        while true {
+            // SAFETY: the span names memory that lives through the call.
+            let count = unsafe span.withUnsafeBufferPointer { unsafe CLinux.write(raw, $0.baseAddress, $0.count) }
+            if count >= 0 { return count }
+            if cl_errno() != EINTR { throw Errno.current }
+        }
+    }
+
+    /// Writes all the bytes, waiting as long as it takes on a blocking descriptor.
+    package borrowing func writeAll(_ bytes: [UInt8]) throws(Errno) {
+        var done = 0
+        while done < bytes.count {
+            done += try write(bytes.span.extracting(done..<bytes.count))
+        }
+    }
+
+    /// Reads a whole file of at most `limit` bytes from its start.
+    ///
+    /// - Throws: `EFBIG` when the file is longer than the limit.
+    package borrowing func readAll(limit: Int) throws(Errno) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 64 << 10)
+        while true {
+            var span = chunk.mutableSpan
+            let count = try read(into: &span)
+            if count == 0 { return bytes }
+            bytes.append(contentsOf: chunk[..<count])
+            if bytes.count > limit { throw Errno(EFBIG) }
+        }
+    }
+}
+
+extension Errno {
+    /// The calling thread's `errno`, to be read straight after the failed call.
+    package static var current: Errno { Errno(cl_errno()) }
+}
+
+/// What `fstat` says of an open file.
+package struct FileStatus: Equatable, Sendable {
+    /// What the file is.
+    package enum Kind: Equatable, Sendable {
+        case regular, directory, blockDevice, characterDevice, fifo, socket, other
+    }
+    /// What the file is.
+    package let kind: Kind
+    /// Its length in bytes; 0 for a device.
+    package let size: Int64
+    /// The device that holds the file, and its number there: together its identity.
+    package let device: UInt64, inode: UInt64
+
+    init(_ status: stat) {
+        kind =
+            switch Int32(status.st_mode) & S_IFMT {
+            case S_IFREG: .regular
+            case S_IFDIR: .directory
+            case S_IFBLK: .blockDevice
+            case S_IFCHR: .characterDevice
+            case S_IFIFO: .fifo
+            case S_IFSOCK: .socket
+            default: .other
+            }
+        size = Int64(status.st_size)
+        device = UInt64(status.st_dev)
+        inode = UInt64(status.st_ino)
+    }
+}

@@ -1,0 +1,55 @@
+import CLinux
+
+/// The calling thread's set of blocked signals as it was.
+package struct SignalMask: ~Copyable {
+    private var set: sigset_t
+
+    /// Blocks every signal on the calling thread but the given ones and the faults, and returns the set before.
+    package static func blockAll(except signals: [Int32]) -> SignalMask {
+        var wanted = sigset_t()
+        var before = sigset_t()
+        // SAFETY: the sets are locals that the calls fill or read.
+        unsafe sigfillset(&wanted)
+        for signal in signals + [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP] {
+            unsafe sigdelset(&wanted, signal)
+        }
+        unsafe pthread_sigmask(SIG_SETMASK, &wanted, &before)
+        return SignalMask(set: before)
+    }
+
+    /// Brings the set back, on the thread that made it.
+    package consuming func restore() {
+        var before = set
+        // SAFETY: the set is a local that the call reads.
+        unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
+    }
+}
+
+/// Signals of the process, delivered as readable records on a descriptor (`signalfd(2)`).
+package struct SignalFD: ~Copyable, Sendable {
+    private let file: FileDescriptor
+
+    /// Blocks the signals on the calling thread, and so on those that it starts, and receives them here.
+    package init(_ signals: [Int32]) throws(HostError) {
+        var set = sigset_t()
+        // SAFETY: the set is a local that the calls fill or read.
+        unsafe sigemptyset(&set)
+        for signal in signals { unsafe sigaddset(&set, signal) }
+        unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
+        let raw = unsafe signalfd(-1, &set, Int32(SFD_CLOEXEC) | Int32(SFD_NONBLOCK))
+        guard raw >= 0 else { throw HostError("create a signalfd", nil, Errno.current) }
+        file = FileDescriptor(owning: raw)
+    }
+
+    /// The descriptor's number, for epoll.
+    package var raw: Int32 { file.raw }
+
+    /// The next pending signal's number, or nil.
+    package borrowing func next() -> Int32? {
+        var information = signalfd_siginfo()
+        let size = MemoryLayout<signalfd_siginfo>.size
+        // SAFETY: the kernel fills at most `size` bytes of the local.
+        let count = unsafe withUnsafeMutableBytes(of: &information) { unsafe read(file.raw, $0.baseAddress, size) }
+        return count == size ? Int32(information.ssi_signo) : nil
+    }
+}

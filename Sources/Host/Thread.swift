@@ -1,0 +1,96 @@
+import CLinux
+import Synchronization
+
+/// A thread that is joined by its owner: `join` or the end of the owner waits until its work is over.
+///
+/// The body runs with every signal blocked but the kick, so that the process's signals reach the control thread.
+package final class Thread: Sendable {
+    private let handle: Atomic<UInt>
+    /// The thread's name, at most 15 bytes, as `/proc/PID/task/TID/comm` shows it.
+    package let name: String
+
+    private final class Start: Sendable {
+        let name: String
+        let body: @Sendable () -> Void
+        init(_ name: String, _ body: @escaping @Sendable () -> Void) {
+            self.name = name
+            self.body = body
+        }
+    }
+
+    /// Starts a thread.
+    ///
+    /// - Parameter stackSize: bytes; a worker needs little, and guard pages catch what is too little.
+    package init(
+        _ name: String, stackSize: Int = 256 << 10, _ body: @escaping @Sendable () -> Void
+    ) throws(HostError) {
+        self.name = name
+        var attributes = pthread_attr_t()
+        unsafe pthread_attr_init(&attributes)
+        unsafe pthread_attr_setstacksize(&attributes, stackSize)
+        defer { unsafe pthread_attr_destroy(&attributes) }
+        // SAFETY: the retained box is consumed by the new thread, or right here when there is none.
+        let box = unsafe Unmanaged.passRetained(Start(name, body))
+        let before = SignalMask.blockAll(except: [KickSignal.number])
+        var thread = pthread_t()
+        let result = unsafe pthread_create(
+            &thread, &attributes,
+            { argument in
+                // SAFETY: the argument is the box that the creator retained for this thread alone.
+                guard let argument = unsafe argument else { return nil }
+                let start = unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
+                // SAFETY: the kernel copies the name.
+                _ = unsafe start.name.withCString { unsafe cl_set_thread_name($0) }
+                start.body()
+                return nil
+            }, box.toOpaque())
+        before.restore()
+        guard result == 0 else {
+            unsafe box.release()
+            throw HostError("start the thread", name, Errno(result))
+        }
+        handle = Atomic(UInt(thread))
+    }
+
+    deinit { join() }
+
+    /// Waits until the thread's body is over. Calling it again returns at once.
+    package func join() {
+        // Ordering: exchanging makes exactly one caller join; pthread_join itself orders the memory.
+        let thread = handle.exchange(0, ordering: .acquiringAndReleasing)
+        if thread != 0 { pthread_join(pthread_t(thread), nil) }
+    }
+
+    /// Interrupts the thread's current system call, KVM_RUN above all, by the kick signal.
+    package func kick() {
+        // Ordering: the handle is written once before anybody has the object; relaxed is enough.
+        let thread = handle.load(ordering: .relaxed)
+        if thread != 0 { _ = cl_pthread_kill(pthread_t(thread), KickSignal.number) }
+    }
+
+    /// Runs the thread on the given processors only.
+    package func pin(to processors: [Int]) throws(HostError) {
+        let thread = pthread_t(handle.load(ordering: .relaxed))
+        var words = [UInt](repeating: 0, count: (processors.max() ?? 0) / 64 + 1)
+        for processor in processors where processor >= 0 { words[processor / 64] |= 1 << (processor % 64) }
+        // SAFETY: the kernel reads the bit mask of the given length during the call.
+        let result = unsafe words.withUnsafeBytes { mask in
+            unsafe pthread_setaffinity_np(
+                thread, mask.count, mask.baseAddress!.assumingMemoryBound(to: cpu_set_t.self))
+        }
+        guard result == 0 else {
+            throw HostError("run the thread \(name) on processors \(processors)", nil, Errno(result))
+        }
+    }
+}
+
+/// The signal that interrupts a vCPU thread: its handler does nothing.
+package enum KickSignal {
+    /// The signal's number.
+    package static let number: Int32 = cl_sigrtmin()
+
+    /// Installs the empty handler, once for the process, before the first vCPU thread starts.
+    package static func install() throws(HostError) {
+        _ = try checked(cl_install_kick_handler(number), "install the handler of signal \(number)")
+    }
+}

@@ -1,0 +1,164 @@
+import CLinux
+import Host
+import Synchronization
+
+/// The RAM of one guest: a few regions of guest-physical addresses and the host memory behind them.
+///
+/// The guest, KVM and the device workers use it at the same time, so nobody ever has a reference into it: bytes are
+/// copied out and then looked at. Copies tear as the guest's own racing stores would; each caller works on its copy.
+@safe
+package final class GuestMemory: @unchecked Sendable {
+    // Sendable: the region table is written once, in the initialiser; races on the bytes are the guest's.
+
+    @safe
+    struct Region {
+        let address: UInt64
+        let size: UInt64
+        /// SAFETY: `size` mapped bytes, kept by `owners`.
+        let base: UnsafeMutableRawPointer
+        let firstPage: Int
+    }
+
+    final class Owner: Sendable {
+        let mapping: Mapping
+        init(_ mapping: consuming Mapping) { self.mapping = mapping }
+    }
+
+    /// SAFETY: `regionCount` initialised elements, freed in deinit; each region's base has `size` mapped bytes that
+    /// `owners` keeps for as long as this object lives.
+    private let table: UnsafeMutablePointer<Region>
+    private let regionCount: Int
+    private let owners: [Owner]
+    private let file: File?
+
+    /// The regions in ascending order of their addresses.
+    package let ranges: [MemoryRange]
+    /// All the RAM, in bytes.
+    package let size: UInt64
+    /// The pages that devices wrote while it is on.
+    package let dirty: DirtyBitmap
+
+    /// Size of a page of the dirty log, in bytes.
+    package static let pageSize: UInt64 = 4096
+
+    /// Reserves the memory of the ranges, which must be ascending, disjoint and made of whole pages.
+    package init(_ ranges: [MemoryRange], _ backing: MemoryBacking = MemoryBacking()) throws(GuestMemoryError) {
+        let page = backing.hugePageSize ?? Self.pageSize
+        var end: UInt64 = 0
+        var total: UInt64 = 0
+        for range in ranges {
+            let (last, wraps) = range.address.addingReportingOverflow(range.size)
+            guard !wraps, range.size > 0, range.address >= end, range.address % Self.pageSize == 0,
+                range.size % page == 0, Int(exactly: range.size) != nil
+            else { throw .badRegion(address: range.address, size: range.size) }
+            end = last
+            total += range.size
+        }
+        do {
+            let file = try Self.makeFile(total, backing)
+            var owners: [Owner] = []
+            var offset: Int64 = 0
+            for range in ranges {
+                let length = Int(range.size)
+                let mapping: Mapping
+                if let descriptor = file?.descriptor.raw {
+                    mapping = try Mapping(length: length, .shared(descriptor: descriptor, offset: offset))
+                } else {
+                    mapping = try Mapping(length: length, hugePageSize: backing.hugePageSize.map { Int($0) })
+                }
+                try Self.advise(mapping, backing)
+                owners.append(Owner(mapping))
+                offset += Int64(range.size)
+            }
+            let table = UnsafeMutablePointer<Region>.allocate(capacity: max(ranges.count, 1))
+            var page = 0
+            for (index, range) in ranges.enumerated() {
+                let region = unsafe Region(
+                    address: range.address, size: range.size, base: owners[index].mapping.base, firstPage: page)
+                unsafe (table + index).initialize(to: region)
+                page += Int(range.size / Self.pageSize)
+            }
+            let dirty = try DirtyBitmap(pages: page)
+            unsafe self.table = table
+            self.dirty = dirty
+            self.owners = owners
+            self.file = file
+        } catch {
+            throw .host(error)
+        }
+        regionCount = ranges.count
+        self.ranges = ranges
+        size = total
+    }
+
+    deinit { unsafe table.deallocate() }
+
+    /// The host address of a region's first byte, for KVM's memory slots and for other processes' maps.
+    package func hostAddress(ofRegion index: Int) -> UInt { unsafe UInt(bitPattern: table[index].base) }
+
+    /// The memfd behind the memory when it is shared: regions lie in it one behind the other.
+    package var fileDescriptor: Int32? { file?.descriptor.raw }
+
+    /// The host address of a guest-physical range that lies in one region, or nil.
+    ///
+    /// SAFETY: the pointer is valid as long as this memory lives; the guest may change the bytes at any time, so they
+    /// are copied, never referenced.
+    @unsafe @inline(__always)
+    package func hostPointer(_ address: UInt64, _ length: UInt64) -> UnsafeMutableRawPointer? {
+        for index in 0..<regionCount {
+            let offset = unsafe address &- table[index].address
+            let regionSize = unsafe table[index].size
+            if offset < regionSize {
+                guard length <= regionSize &- offset else { return nil }
+                return unsafe table[index].base + Int(truncatingIfNeeded: offset)
+            }
+        }
+        return nil
+    }
+
+    /// Marks the pages of a range as written by a device, while tracking is on.
+    @inline(__always)
+    package func markDirty(_ address: UInt64, _ length: UInt64) {
+        guard dirty.isTracking, length > 0 else { return }
+        for index in 0..<regionCount {
+            let offset = unsafe address &- table[index].address
+            if unsafe offset < table[index].size {
+                let first = unsafe table[index].firstPage + Int(offset / Self.pageSize)
+                let last = unsafe min(offset &+ length &- 1, table[index].size &- 1) / Self.pageSize
+                dirty.set(first...(unsafe table[index].firstPage + Int(last)))
+                return
+            }
+        }
+    }
+
+    final class File: Sendable {
+        let descriptor: FileDescriptor
+        init(_ descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
+    }
+
+    private static func makeFile(_ size: UInt64, _ backing: MemoryBacking) throws(HostError) -> File? {
+        guard backing.shared else { return nil }
+        var flags = CL_MFD_CLOEXEC
+        if let huge = backing.hugePageSize {
+            flags |= CL_MFD_HUGETLB | UInt32(huge.trailingZeroBitCount) << UInt32(CL_MFD_HUGE_SHIFT)
+        }
+        // SAFETY: the name is a constant that the kernel copies.
+        let raw = try checked(unsafe cl_memfd_create("guest-memory", flags), "create a memfd for guest memory")
+        let descriptor = FileDescriptor(owning: raw)
+        guard ftruncate(descriptor.raw, Int(size)) == 0 else {
+            throw HostError("size the guest memory's memfd to \(size) bytes", nil, Errno.current)
+        }
+        return File(descriptor)
+    }
+
+    private static func advise(_ mapping: borrowing Mapping, _ backing: MemoryBacking) throws(HostError) {
+        // A kernel without these features keeps working with plain pages, so their errors are left alone.
+        if backing.hugePageSize == nil {
+            _ = mapping.advise(backing.transparentHugePages ? CL_MADV_HUGEPAGE : CL_MADV_NOHUGEPAGE)
+        }
+        if backing.mergeable { _ = mapping.advise(CL_MADV_MERGEABLE) }
+        if backing.prefault, let errno = mapping.advise(CL_MADV_POPULATE_WRITE) {
+            throw HostError("allocate \(mapping.length) bytes of guest memory ahead (memory.prefault)", nil, errno)
+        }
+    }
+}
