@@ -74,10 +74,7 @@ package final class Thread: Sendable {
         var words = [UInt](repeating: 0, count: (processors.max() ?? 0) / 64 + 1)
         for processor in processors where processor >= 0 { words[processor / 64] |= 1 << (processor % 64) }
         // SAFETY: the kernel reads the bit mask of the given length during the call.
-        let result = unsafe words.withUnsafeBytes { mask in
-            unsafe pthread_setaffinity_np(
-                thread, mask.count, mask.baseAddress!.assumingMemoryBound(to: cpu_set_t.self))
-        }
+        let result = unsafe words.withUnsafeBytes { unsafe cl_set_affinity(thread, $0.baseAddress, $0.count) }
         guard result == 0 else {
             throw HostError("run the thread \(name) on processors \(processors)", nil, Errno(result))
         }

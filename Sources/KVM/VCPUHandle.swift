@@ -31,8 +31,9 @@ package final class VCPUHandle: @unchecked Sendable {
     /// Makes the next or current KVM_RUN return at once, together with a kick of its thread (api.rst 5, immediate_exit).
     package func setImmediateExit(_ on: Bool) {
         // Ordering: the kick's signal orders this store before the kernel's look at it; the atomic keeps it whole.
-        unsafe (area.base + MemoryLayout<kvm_run>.offset(of: \.immediate_exit)!)
-            .assumingMemoryBound(to: Atomic<UInt8>.self).pointee.store(on ? 1 : 0, ordering: .releasing)
+        guard let flag = unsafe cl_kvm_immediate_exit(run) else { return }
+        unsafe UnsafeMutableRawPointer(flag).assumingMemoryBound(to: Atomic<UInt8>.self)
+            .pointee.store(on ? 1 : 0, ordering: .releasing)
     }
 
     /// Runs the guest until it exits (KVM_RUN, api.rst 4.10).

@@ -52,10 +52,8 @@ package final class VMHandle: Sendable {
 
     /// Sets the level of an input of the interrupt chip (KVM_IRQ_LINE, api.rst 4.25).
     package func setInterruptLine(_ gsi: UInt32, high: Bool) throws(KVMError) {
-        var level = kvm_irq_level()
-        level.irq = gsi
-        level.level = high ? 1 : 0
-        try request(CL_KVM_IRQ_LINE, &level, "set interrupt line \(gsi)")
+        let result = cl_kvm_irq_line(file.raw, gsi, high ? 1 : 0)
+        guard result >= 0 else { throw .request("set interrupt line \(gsi)", Errno(-result)) }
     }
 
     /// What a guest's write is compared with before it counts as a notification.

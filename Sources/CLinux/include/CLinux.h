@@ -117,3 +117,15 @@ static const unsigned long CL_TUNGETIFF = TUNGETIFF;
 static const unsigned long CL_TIOCGWINSZ = TIOCGWINSZ;
 static const unsigned long CL_TIOCSWINSZ = TIOCSWINSZ;
 static const unsigned CL_EPOLLET = EPOLLET;
+
+// KVM_IRQ_LINE; its structure's anonymous union is no plain value in Swift.
+static inline int cl_kvm_irq_line(int vm, uint32_t gsi, uint32_t level) {
+    struct kvm_irq_level line = {.irq = gsi, .level = level};
+    return cl_ioctl_pointer(vm, CL_KVM_IRQ_LINE, &line);
+}
+static inline uint8_t *cl_kvm_immediate_exit(struct kvm_run *run) { return &run->immediate_exit; }
+
+// Runs a thread on the processors whose bits are set in `words`; an error number, or 0.
+static inline int cl_set_affinity(pthread_t thread, const void *words, size_t bytes) {
+    return pthread_setaffinity_np(thread, bytes, (const cpu_set_t *)words);
+}
