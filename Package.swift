@@ -40,7 +40,7 @@ let package = Package(
         room("Memory", ["Host", "CLinux"]),
         room("CharBackend", ["Host"]),
         room("PCI", ["Memory", "KVM", "Host"]),
-        room("Virtio", ["PCI", "Memory", "KVM", "Host"]),
+        room("Virtio", ["PCI", "Memory", "KVM", "Host", "CLinux"]),
         room("VirtioBlock", ["Virtio", "Memory", "Host"]),
         room("VirtioNet", ["Virtio", "Memory", "Host"]),
         room("VirtioConsole", ["Virtio", "Memory", "Host", "CharBackend"]),
