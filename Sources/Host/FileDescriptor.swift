@@ -132,3 +132,17 @@ package struct FileStatus: Equatable, Sendable {
         inode = UInt64(status.st_ino)
     }
 }
+
+extension FileDescriptor {
+    /// A second descriptor of one that the process inherited, such as standard input.
+    package static func duplicate(number: Int32) throws(HostError) -> FileDescriptor {
+        let names: [Int32: String] = [0: "standard input", 1: "standard output", 2: "standard error"]
+        let result = cl_fcntl(number, F_DUPFD_CLOEXEC, 3)
+        return FileDescriptor(owning: try checked(result, "use", names[number] ?? "descriptor \(number)"))
+    }
+
+    /// Creates or empties a file to write to.
+    package static func createForOutput(_ path: String) throws(HostError) -> FileDescriptor {
+        try open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
+    }
+}

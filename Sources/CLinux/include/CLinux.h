@@ -47,6 +47,8 @@
 #include <unistd.h>
 
 #include "CLinuxKVM.h"
+#include "CLinuxSocket.h"
+#include "CLinuxTerminal.h"
 
 // The calling thread's errno, to be read straight after the failed call.
 static inline int cl_errno(void) { return errno; }

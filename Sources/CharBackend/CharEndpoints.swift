@@ -1,0 +1,182 @@
+import Host
+import Synchronization
+
+/// Standard input and output: a terminal in raw mode, or pipes and files as they are.
+final class TtyEndpoint: CharEndpoint {
+    private let input: FileDescriptor
+    private let output: FileDescriptor
+    private let outputChunk: Int
+    private struct State {
+        var ended = false
+        var failed = false
+        var keys = EscapeKeys()
+    }
+    private let state = Mutex(State())
+    private let interactive: Bool
+    private let onQuit: @Sendable () -> Void
+
+    /// - Parameter onQuit: called when the user types Ctrl-A x at a terminal.
+    init(onQuit: @escaping @Sendable () -> Void) throws(HostError) {
+        let input = try FileDescriptor.duplicate(number: 0)
+        let output = try FileDescriptor.duplicate(number: 1)
+        interactive = input.isTerminal
+        // A blocking terminal that has room takes this much without blocking, a pipe PIPE_BUF bytes.
+        outputChunk = output.isTerminal ? 256 : 4096
+        if interactive { try Terminal.makeRaw(input.raw) }
+        self.input = input
+        self.output = output
+        self.onQuit = onQuit
+    }
+
+    deinit { if interactive { Terminal.restore() } }
+
+    var inputDescriptor: Int32? { state.withLock { $0.ended } ? nil : input.raw }
+    var outputDescriptor: Int32? { output.raw }
+    var discardsNow: Bool { state.withLock { $0.failed } }
+
+    func read(limit: Int) -> [UInt8] {
+        guard let bytes = readAvailable(input, limit: limit) else {
+            state.withLock { $0.ended = true }
+            return []
+        }
+        guard interactive else { return bytes }
+        let (passed, quit) = state.withLock { state -> ([UInt8], Bool) in
+            var passed: [UInt8] = []
+            var quit = false
+            for byte in bytes { quit = state.keys.take(byte, &passed) || quit }
+            return (passed, quit)
+        }
+        if quit { onQuit() }
+        return passed
+    }
+
+    func write(_ bytes: [UInt8]) -> Int {
+        do throws(Errno) {
+            return try output.write(bytes.span.extracting(0..<min(bytes.count, outputChunk)))
+        } catch {
+            if error == .wouldBlock { return 0 }
+            // Nobody reads standard output any more.
+            state.withLock { $0.failed = true }
+            return bytes.count
+        }
+    }
+}
+
+/// The keys that the terminal's user says something to the VMM with: Ctrl-A x ends the VM, Ctrl-A Ctrl-A is one Ctrl-A.
+struct EscapeKeys: Sendable {
+    static let escape: UInt8 = 0x01
+    private var escaped = false
+
+    /// Takes a byte; what the guest gets is appended.
+    ///
+    /// - Returns: whether the user ends the VM.
+    mutating func take(_ byte: UInt8, _ passed: inout [UInt8]) -> Bool {
+        guard escaped else {
+            if byte == Self.escape { escaped = true } else { passed.append(byte) }
+            return false
+        }
+        escaped = false
+        switch byte {
+        case UInt8(ascii: "x"), UInt8(ascii: "X"): return true
+        case Self.escape: passed.append(byte)
+        default: passed += [Self.escape, byte]
+        }
+        return false
+    }
+}
+
+/// A file that gets the output; there is no input.
+final class FileEndpoint: CharEndpoint {
+    private let file: FileDescriptor
+    private let path: String
+    private let report: CharReport
+    private let failed = Mutex(false)
+
+    init(path: String, report: @escaping CharReport) throws(HostError) {
+        file = try FileDescriptor.createForOutput(path)
+        self.path = path
+        self.report = report
+    }
+
+    var inputDescriptor: Int32? { nil }
+    var outputDescriptor: Int32? { file.raw }
+    func read(limit: Int) -> [UInt8] { [] }
+
+    func write(_ bytes: [UInt8]) -> Int {
+        do throws(Errno) {
+            return try file.write(bytes.span)
+        } catch {
+            let first = failed.withLock { failed in
+                defer { failed = true }
+                return !failed
+            }
+            if first { report("cannot write \(path): \(error); the guest's output there is lost from now on") }
+            return bytes.count
+        }
+    }
+}
+
+/// A pseudo-terminal that anybody may open and leave.
+final class PtyEndpoint: CharEndpoint {
+    private let pair: Terminal.Pair
+
+    init() throws(HostError) { pair = try Terminal.Pair() }
+
+    var path: String { pair.path }
+    var inputDescriptor: Int32? { pair.master.raw }
+    // Never waited for: what the line does not take, because nobody reads it, is thrown away.
+    var outputDescriptor: Int32? { nil }
+    var discardsNow: Bool { true }
+
+    func read(limit: Int) -> [UInt8] { readAvailable(pair.master, limit: limit) ?? [] }
+
+    func write(_ bytes: [UInt8]) -> Int {
+        _ = try? pair.master.write(bytes.span)
+        return bytes.count
+    }
+}
+
+/// A Unix socket with one client at a time.
+final class SocketEndpoint: CharEndpoint {
+    private let socket: UnixListener
+    private final class Client: Sendable {
+        let file: FileDescriptor
+        init(_ file: consuming FileDescriptor) { self.file = file }
+    }
+    private let client = Mutex<Client?>(nil)
+
+    init(path: String) throws(HostError) { socket = try UnixListener(path: path) }
+
+    private var current: Client? { client.withLock { $0 } }
+    var inputDescriptor: Int32? { current?.file.raw }
+    var outputDescriptor: Int32? { current?.file.raw }
+    var listener: Int32? { socket.raw }
+    var discardsNow: Bool { current == nil }
+
+    func accept() {
+        guard let descriptor = socket.accept() else { return }
+        let newcomer = Client(descriptor)
+        // The newest client has the line: one that was cut off must not hold it for ever.
+        client.withLock { $0 = newcomer }
+    }
+
+    func read(limit: Int) -> [UInt8] {
+        guard let current else { return [] }
+        guard let bytes = readAvailable(current.file, limit: limit) else {
+            client.withLock { $0 = nil }
+            return []
+        }
+        return bytes
+    }
+
+    func write(_ bytes: [UInt8]) -> Int {
+        guard let current else { return bytes.count }
+        do throws(Errno) {
+            return try current.file.write(bytes.span)
+        } catch {
+            if error == .wouldBlock { return 0 }
+            client.withLock { $0 = nil }
+            return bytes.count
+        }
+    }
+}

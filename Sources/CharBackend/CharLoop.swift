@@ -1,0 +1,147 @@
+import Host
+import Synchronization
+
+/// Where a character device's bytes go.
+package enum CharMode: Equatable, Sendable {
+    /// Standard input and output.
+    case tty
+    /// Output into a new file.
+    case file(String)
+    /// A new pseudo-terminal.
+    case pty
+    /// A Unix socket at a path.
+    case socket(String)
+    /// Nowhere.
+    case null
+}
+
+/// The process's I/O thread for character devices: all ports share it.
+package final class CharLoop: Sendable {
+    private struct Line: Sendable {
+        let port: CharPort
+        let endpoint: any CharEndpoint
+    }
+
+    private struct State {
+        var lines: [Line] = []
+        var stopDeadline: UInt64?
+    }
+
+    private let wake: EventFD
+    private let state = Mutex(State())
+    private let thread: Mutex<Thread?>
+    private let report: CharReport
+    private let onQuit: @Sendable () -> Void
+
+    /// - Parameters:
+    ///   - report: hears of trouble with a backend.
+    ///   - onQuit: called when a terminal's user types Ctrl-A x.
+    package init(report: @escaping CharReport, onQuit: @escaping @Sendable () -> Void) throws(HostError) {
+        wake = try EventFD()
+        thread = Mutex(nil)
+        self.report = report
+        self.onQuit = onQuit
+    }
+
+    /// An open port and, for a pseudo-terminal, where its other end is.
+    package struct Opened: Sendable {
+        /// The guest's side.
+        package let port: CharPort
+        /// The path that a pseudo-terminal got.
+        package let ptyPath: String?
+    }
+
+    /// Opens a backend.
+    package func open(_ mode: CharMode) throws(HostError) -> Opened {
+        let endpoint: any CharEndpoint
+        var path: String?
+        switch mode {
+        case .null: return Opened(port: CharPort(wake: wake, discards: true), ptyPath: nil)
+        case .tty: endpoint = try TtyEndpoint(onQuit: onQuit)
+        case .file(let name): endpoint = try FileEndpoint(path: name, report: report)
+        case .socket(let name): endpoint = try SocketEndpoint(path: name)
+        case .pty:
+            let pty = try PtyEndpoint()
+            path = pty.path
+            endpoint = pty
+        }
+        let port = CharPort(wake: wake, discards: false)
+        state.withLock { $0.lines.append(Line(port: port, endpoint: endpoint)) }
+        try start()
+        wake.signal()
+        return Opened(port: port, ptyPath: path)
+    }
+
+    private func start() throws(HostError) {
+        let running = thread.withLock { $0 != nil }
+        guard !running else { return }
+        let started = try Thread("char-io") { [self] in run() }
+        thread.withLock { $0 = started }
+    }
+
+    /// Writes what waits, for at most the given time, then ends the thread and closes all backends.
+    package func stop(deadlineMilliseconds: UInt64 = 1000) {
+        state.withLock { $0.stopDeadline = HostClock.monotonic + deadlineMilliseconds * 1_000_000 }
+        wake.signal()
+        let running = thread.withLock { thread in
+            defer { thread = nil }
+            return thread
+        }
+        running?.join()
+        state.withLock { $0.lines.removeAll() }
+    }
+
+    private func run() {
+        while true {
+            let (lines, deadline) = state.withLock { ($0.lines, $0.stopDeadline) }
+            var timeout: Int32 = -1
+            if let deadline {
+                let now = HostClock.monotonic
+                guard now < deadline, lines.contains(where: { $0.port.pendingCount > 0 }) else { return }
+                timeout = Int32(clamping: (deadline - now) / 1_000_000 + 1)
+            }
+            serve(lines, timeout: timeout)
+        }
+    }
+
+    private func serve(_ lines: [Line], timeout: Int32) {
+        var entries = [PollEntry(wake.raw, forReading: true)]
+        var meaning: [(Int, Kind)] = [(0, .wake)]
+        for (index, line) in lines.enumerated() {
+            if let listener = line.endpoint.listener {
+                entries.append(PollEntry(listener, forReading: true))
+                meaning.append((index, .listener))
+            }
+            if let input = line.endpoint.inputDescriptor, line.port.inputRoom > 0 {
+                entries.append(PollEntry(input, forReading: true))
+                meaning.append((index, .input))
+            }
+            if line.port.pendingCount > 0 {
+                if line.endpoint.discardsNow {
+                    transfer(line)
+                } else if let output = line.endpoint.outputDescriptor {
+                    entries.append(PollEntry(output, forWriting: true))
+                    meaning.append((index, .output))
+                }
+            }
+        }
+        PollEntry.wait(&entries, timeout: timeout)
+        for (entry, (index, kind)) in zip(entries, meaning) where entry.isReadable || entry.isWritable {
+            switch kind {
+            case .wake: wake.drain()
+            case .listener: lines[index].endpoint.accept()
+            case .input:
+                let bytes = lines[index].endpoint.read(limit: lines[index].port.inputRoom)
+                if !bytes.isEmpty { lines[index].port.deliver(bytes) }
+            case .output: transfer(lines[index])
+            }
+        }
+    }
+
+    private enum Kind { case wake, listener, input, output }
+
+    private func transfer(_ line: Line) {
+        let bytes = line.port.pending(limit: 16 << 10)
+        line.port.consume(line.endpoint.write(bytes))
+    }
+}

@@ -1,0 +1,57 @@
+import Host
+import Synchronization
+
+/// The registers of hardware-reduced ACPI at four I/O ports: sleep control and status, reset, and the pending events
+/// of the generic event device (ACPI 6.5 sections 4.8.3.7 and 5.6.9).
+package final class ACPIRegisters: PortDevice {
+    /// Offsets from the first port.
+    package struct Layout: Equatable, Sendable {
+        package let sleepControl: UInt16, sleepStatus: UInt16, reset: UInt16, events: UInt16
+        /// What the guest writes to `sleepControl` for soft off, and to `reset`.
+        package let powerOffValue: UInt8, resetValue: UInt8
+
+        package init(
+            sleepControl: UInt16, sleepStatus: UInt16, reset: UInt16, events: UInt16, values: (UInt8, UInt8)
+        ) {
+            (self.sleepControl, self.sleepStatus, self.reset, self.events) = (sleepControl, sleepStatus, reset, events)
+            (powerOffValue, resetValue) = values
+        }
+    }
+
+    private let layout: Layout
+    private let pending = Mutex<UInt32>(0)
+    private let interrupt: EventFD
+    private let request: @Sendable (GuestRequest) -> Void
+
+    /// - Parameters:
+    ///   - interrupt: the event device's edge-triggered line.
+    ///   - request: hears of soft off and reset, on a vCPU's thread.
+    package init(_ layout: Layout, interrupt: EventFD, request: @escaping @Sendable (GuestRequest) -> Void) {
+        (self.layout, self.interrupt, self.request) = (layout, interrupt, request)
+    }
+
+    /// Sets events pending and tells the guest.
+    package func raise(_ events: UInt32) {
+        pending.withLock { $0 |= events }
+        interrupt.signal()
+    }
+
+    /// The events that the guest has not looked at.
+    package var snapshot: UInt32 { pending.withLock { $0 } }
+
+    package func read(_ offset: UInt16, size: Int) -> UInt32 {
+        guard offset == layout.events else { return 0 }
+        return pending.withLock { pending in
+            // A read takes the events that it shows: those that fit its size.
+            let shown = size >= 4 ? UInt32.max : (1 << UInt32(8 * size)) - 1
+            defer { pending &= ~shown }
+            return pending & shown
+        }
+    }
+
+    package func write(_ offset: UInt16, size: Int, value: UInt32) {
+        let byte = UInt8(truncatingIfNeeded: value)
+        if offset == layout.sleepControl, byte == layout.powerOffValue { request(.powerOff) }
+        if offset == layout.reset, byte == layout.resetValue { request(.reset) }
+    }
+}

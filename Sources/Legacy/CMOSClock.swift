@@ -1,0 +1,89 @@
+import Host
+import Synchronization
+
+/// A date and time of day in UTC.
+package struct CalendarTime: Equatable, Sendable {
+    package var year: Int, month: Int, day: Int, hour: Int, minute: Int, second: Int
+    /// 1 is Sunday.
+    package var weekday: Int
+
+    /// From seconds since 1970, by the civil calendar.
+    package init(secondsSince1970 seconds: Int64) {
+        let days = seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400
+        let rest = Int(seconds - days * 86_400)
+        (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60)
+        weekday = Int(((days + 4) % 7 + 7) % 7) + 1
+        // Eras of 400 years that begin on the first of March.
+        let shifted = days + 719_468
+        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+        let dayOfEra = Int(shifted - era * 146_097)
+        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let shiftedMonth = (5 * dayOfYear + 2) / 153
+        day = dayOfYear - (153 * shiftedMonth + 2) / 5 + 1
+        month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
+        year = yearOfEra + Int(era) * 400 + (month <= 2 ? 1 : 0)
+    }
+}
+
+/// What a snapshot keeps of the CMOS clock.
+package struct CMOSState: Equatable, Sendable {
+    /// The selected register.
+    package var index: UInt8 = 0
+    /// The battery-backed bytes; those of the time are computed.
+    package var bytes = [UInt8](repeating: 0, count: 128)
+
+    package init() {
+        bytes[0x0A] = 0x26
+        bytes[0x0B] = 0x02
+        bytes[0x0D] = 0x80
+    }
+}
+
+/// The MC146818 clock of a PC at two ports, index and data. It shows the host's time in UTC; setting it has no effect.
+package final class CMOSClock: PortDevice {
+    private let state = Mutex(CMOSState())
+    private let now: @Sendable () -> Int64
+
+    /// - Parameter now: seconds since 1970 in UTC.
+    package init(now: @escaping @Sendable () -> Int64 = { HostClock.realTime.seconds }) { self.now = now }
+
+    /// The registers now.
+    package var snapshot: CMOSState { state.withLock { $0 } }
+
+    package func read(_ offset: UInt16, size: Int) -> UInt32 {
+        let time = CalendarTime(secondsSince1970: now())
+        return state.withLock { state in
+            guard offset == 1 else { return 0xFF }
+            let control = state.bytes[0x0B]
+            func coded(_ value: Int) -> UInt32 {
+                control & 0x04 != 0 ? UInt32(value) : UInt32(value / 10 << 4 | value % 10)
+            }
+            switch state.index {
+            case 0x00: return coded(time.second)
+            case 0x02: return coded(time.minute)
+            case 0x04:
+                if control & 0x02 != 0 { return coded(time.hour) }
+                return coded((time.hour + 11) % 12 + 1) | (time.hour >= 12 ? 0x80 : 0)
+            case 0x06: return coded(time.weekday)
+            case 0x07: return coded(time.day)
+            case 0x08: return coded(time.month)
+            case 0x09: return coded(time.year % 100)
+            case 0x32: return coded(time.year / 100)
+            default: return UInt32(state.bytes[Int(state.index)])
+            }
+        }
+    }
+
+    package func write(_ offset: UInt16, size: Int, value: UInt32) {
+        let byte = UInt8(truncatingIfNeeded: value)
+        state.withLock { state in
+            if offset == 0 {
+                state.index = byte & 0x7F
+            } else if state.index != 0x0C, state.index != 0x0D {
+                // No interrupts come from this clock: their enable bits stay off.
+                state.bytes[Int(state.index)] = state.index == 0x0B ? byte & 0x87 : byte
+            }
+        }
+    }
+}
