@@ -46,7 +46,7 @@ let package = Package(
         room("VirtioConsole", ["Virtio", "Memory", "Host", "CharBackend"]),
         room("VirtioRandom", ["Virtio", "Memory", "Host"]),
         room("Legacy", ["Host", "CharBackend"]),
-        room("Boot", ["Memory", "KVM", "Spec", "Host"]),
+        room("Boot", ["Memory", "KVM", "Spec", "Host", "CLinux"]),
         room(
             "Machine",
             [

@@ -146,3 +146,34 @@ extension FileDescriptor {
         try open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
     }
 }
+
+extension FileDescriptor {
+    /// Opens a file to read it; a FIFO does not make the caller wait.
+    package static func openForReading(_ path: String) throws(HostError) -> FileDescriptor {
+        try open(path, O_RDONLY | O_NONBLOCK)
+    }
+
+    /// Reads exactly `count` bytes at a position.
+    ///
+    /// - Throws: `ENODATA` when the file ends before.
+    package borrowing func readExactly(_ count: Int, at offset: UInt64, path: String) throws(HostError) -> [UInt8] {
+        guard count > 0 else { return [] }
+        guard let start = Int(exactly: offset) else { throw HostError("read", path, .invalid) }
+        var bytes = [UInt8](repeating: 0, count: count)
+        var done = 0
+        while done < count {
+            // SAFETY: the pointer and length stay inside the array.
+            let got = unsafe bytes.withUnsafeMutableBytes { space in
+                unsafe pread(raw, space.baseAddress.map { unsafe $0 + done }, count - done, start + done)
+            }
+            if got == 0 { throw HostError("read", path, Errno(ENODATA)) }
+            if got < 0 {
+                let errno = Errno.current
+                if errno == .interrupted { continue }
+                throw HostError("read", path, errno)
+            }
+            done += got
+        }
+        return bytes
+    }
+}
