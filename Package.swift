@@ -64,8 +64,9 @@ let package = Package(
 
         // Helpers that several test targets share: deadlines, scratch directories, fake guests.
         .target(
-            name: "TestSupport", dependencies: ["Host", "Memory", "KVM"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["CLinux", "Host", "Memory", "KVM"], path: "Tests/TestSupport",
             swiftSettings: house),
+        tests("TestSupport"),
         tests("Host", ["TestSupport"]),
         tests("Spec"),
         tests("KVM", ["TestSupport", "Memory", "Host"]),
