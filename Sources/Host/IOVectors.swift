@@ -53,3 +53,15 @@ extension FileDescriptor {
         }
     }
 }
+
+extension IOVectors {
+    /// Whether every range's address and length are multiples of a power of two, as direct I/O wants.
+    package func isAligned(to alignment: Int) -> Bool {
+        for index in 0..<count {
+            // SAFETY: the maker promises `count` elements.
+            let range = unsafe base[index]
+            guard unsafe (Int(bitPattern: range.iov_base) | range.iov_len) & (alignment - 1) == 0 else { return false }
+        }
+        return true
+    }
+}

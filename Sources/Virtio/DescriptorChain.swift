@@ -105,7 +105,8 @@ package struct DescriptorChain: ~Copyable {
         return unsafe IOVectors(base: scratch, count: used, byteCount: bytes)
     }
 
-    private func copyOut(_ offset: Int, _ target: UnsafeMutableRawBufferPointer) -> Int {
+    @discardableResult
+    func copyOut(_ offset: Int, _ target: UnsafeMutableRawBufferPointer) -> Int {
         var done = 0
         unsafe walk(first: 0, count: readableCount, from: offset, bytes: target.count) { place, length in
             guard let base = target.baseAddress else { return }

@@ -1,0 +1,151 @@
+import CLinux
+import Host
+
+/// How a disk's image is opened.
+package struct DiskOptions: Equatable, Sendable {
+    /// The file or block device.
+    package var path: String
+    /// The configuration's place, for errors: `$.disks[0]`.
+    package var field: String
+    /// Whether the guest may not write.
+    package var readOnly = false
+    /// Whether the host's page cache is bypassed.
+    package var direct = false
+    /// Whether the user said that the image is raw; else it is looked at, and the guest may not write its first
+    /// sector, where it could make the next look see another format.
+    package var declaredRaw = false
+    /// Whether discards give the file's space back.
+    package var sparse = true
+
+    package init(path: String, field: String) { (self.path, self.field) = (path, field) }
+}
+
+/// A disk that cannot be used.
+package struct DiskError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The configuration's place, the image's path, what is wrong, and what to do.
+    package let field: String, path: String, problem: String, remedy: String?
+
+    init(_ options: DiskOptions, _ problem: String, remedy: String? = nil) {
+        (field, path) = (options.field, options.path)
+        (self.problem, self.remedy) = (problem, remedy)
+    }
+
+    package var description: String { "\(field).path: \(path): \(problem)" + (remedy.map { "; \($0)" } ?? "") }
+}
+
+/// A raw image or block device, open and locked; its queues' workers use it at once.
+package final class DiskImage: Sendable {
+    let file: FileDescriptor
+    /// What it was opened with.
+    package let options: DiskOptions
+    /// Bytes, a whole number of sectors.
+    package let size: UInt64
+    /// What the device below reads and writes at once, in bytes.
+    let blockSize: UInt32
+    let isBlockDevice: Bool
+
+    /// A sector of the virtio protocol, in bytes.
+    package static let sectorSize: UInt64 = 512
+
+    /// Opens the image and takes its lock: shared for reading only, else exclusive, so that two VMs cannot write one
+    /// image. The lock belongs to the open file, whoever else in this process opens it (fcntl(2), F_OFD_SETLK).
+    package init(_ options: DiskOptions) throws(DiskError) {
+        let flags = (options.readOnly ? O_RDONLY : O_RDWR) | O_NONBLOCK | (options.direct ? CL_O_DIRECT : 0)
+        let opened: OpenImage
+        do throws(HostError) {
+            opened = OpenImage(try FileDescriptor.open(options.path, flags))
+        } catch {
+            throw Self.openError(options, error.errno)
+        }
+        let status: FileStatus
+        do throws(HostError) { status = try opened.file.status() } catch { throw DiskError(options, "\(error)") }
+        switch status.kind {
+        case .regular, .blockDevice: break
+        case .directory:
+            throw DiskError(options, "is a directory", remedy: "name an image file or a block device")
+        default: throw DiskError(options, "is neither a file nor a block device")
+        }
+        isBlockDevice = status.kind == .blockDevice
+        let bytes: UInt64
+        if isBlockDevice {
+            (bytes, blockSize) = try Self.deviceGeometry(opened.file, options)
+        } else {
+            (bytes, blockSize) = (UInt64(max(status.size, 0)), options.direct ? 4096 : 512)
+        }
+        guard bytes >= Self.sectorSize else {
+            throw DiskError(options, "has \(bytes) bytes; a disk has at least 512", remedy: "truncate -s 1G makes one")
+        }
+        try Self.lock(opened.file, options)
+        if !options.declaredRaw { try Self.refuseOtherFormats(opened.file, options) }
+        size = bytes / Self.sectorSize * Self.sectorSize
+        self.options = options
+        file = try opened.duplicate(options)
+    }
+
+    private final class OpenImage: Sendable {
+        let file: FileDescriptor
+        init(_ file: consuming FileDescriptor) { self.file = file }
+        func duplicate(_ options: DiskOptions) throws(DiskError) -> FileDescriptor {
+            do throws(HostError) { return try file.duplicate() } catch { throw DiskError(options, "\(error)") }
+        }
+    }
+
+    private static func openError(_ options: DiskOptions, _ errno: Errno) -> DiskError {
+        let remedy: String? =
+            switch errno {
+            case .noSuchFile: "check the path; a relative one starts at the directory that swiftlet runs in"
+            case .accessDenied, .notPermitted, .readOnly:
+                options.readOnly
+                    ? "give this user the right to read it" : "give this user the right to write it, or set readonly"
+            case .isDirectory: "name an image file or a block device"
+            case .invalid where options.direct: "its file system may not support direct I/O: leave direct out"
+            default: nil
+            }
+        return DiskError(options, "cannot be opened: \(errno)", remedy: remedy)
+    }
+
+    private static func deviceGeometry(
+        _ file: borrowing FileDescriptor, _ options: DiskOptions
+    ) throws(DiskError) -> (UInt64, UInt32) {
+        var bytes: UInt64 = 0
+        var block: Int32 = 512
+        // SAFETY: the requests fill a 64-bit and a 32-bit local.
+        let result = unsafe cl_ioctl_pointer(file.raw, CL_BLKGETSIZE64, &bytes)
+        guard result >= 0 else { throw DiskError(options, "does not tell its size: \(Errno(-result))") }
+        _ = unsafe cl_ioctl_pointer(file.raw, CL_BLKSSZGET, &block)
+        return (bytes, UInt32(max(block, 512)))
+    }
+
+    private static func lock(_ file: borrowing FileDescriptor, _ options: DiskOptions) throws(DiskError) {
+        var lock = flock()
+        lock.l_type = Int16(options.readOnly ? F_RDLCK : F_WRLCK)
+        lock.l_whence = Int16(SEEK_SET)
+        // SAFETY: the kernel reads the local.
+        let result = unsafe cl_fcntl_lock(file.raw, CL_F_OFD_SETLK, &lock)
+        if result == -EAGAIN || result == -EACCES {
+            throw DiskError(
+                options, "is locked: another VM uses it",
+                remedy: "stop that VM, or give both of them the image with readonly")
+        }
+        // A file system without locks leaves the user to take care.
+        guard result >= 0 || result == -EOPNOTSUPP || result == -ENOLCK else {
+            throw DiskError(options, "cannot be locked: \(Errno(-result))")
+        }
+    }
+
+    private static func refuseOtherFormats(_ file: borrowing FileDescriptor, _ options: DiskOptions) throws(DiskError) {
+        // Direct I/O wants an aligned buffer, so the look goes through a descriptor of its own.
+        guard let plain = try? FileDescriptor.openForReading(options.path),
+            let head = try? plain.readExactly(512, at: 0, path: options.path)
+        else { return }
+        let formats: [([UInt8], String)] = [
+            (Array("QFI\u{FB}".unicodeScalars.map { UInt8($0.value) }), "Qcow2"), (Array("vhdxfile".utf8), "Vhdx"),
+            (Array("conectix".utf8), "FixedVhd"),
+        ]
+        for (magic, name) in formats where head.starts(with: magic) {
+            throw DiskError(
+                options, "is a \(name) image, which is not supported",
+                remedy: "convert it: qemu-img convert -O raw \(options.path) IMAGE.raw")
+        }
+    }
+}

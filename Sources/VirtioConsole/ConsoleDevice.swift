@@ -1,0 +1,177 @@
+import CharBackend
+import Host
+import Memory
+import Synchronization
+import Virtio
+
+/// The console device with one port (virtio 1.2 section 5.3): Linux's `hvc0`.
+package final class ConsoleDevice: VirtioDevice {
+    package let type = VirtioType.console
+    package let id: String
+    /// VIRTIO_CONSOLE_F_SIZE.
+    package let features: UInt64 = 1
+    package let queueSizes: [UInt16] = [256, 256]
+    /// Columns and rows, two bytes each, then the number of ports and the emergency write register.
+    package let configurationSize = 12
+
+    private struct State {
+        var size: (columns: UInt16, rows: UInt16)
+        var transport: (any VirtioTransport)?
+        var worker: QueueWorker<ConsoleWorker>?
+    }
+
+    private let port: CharPort
+    private let input: ConsoleInput
+    private let state: Mutex<State>
+
+    /// - Parameter size: the terminal's size in characters, 0 by 0 when it has none.
+    package init(id: String, _ port: CharPort, size: (columns: UInt16, rows: UInt16)) throws(HostError) {
+        self.id = id
+        self.port = port
+        input = try ConsoleInput(port)
+        state = Mutex(State(size: size))
+    }
+
+    package func configuration() -> [UInt8] {
+        let size = state.withLock { $0.size }
+        return [size.columns, size.rows].flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] } + [1, 0, 0, 0, 0, 0, 0, 0]
+    }
+
+    package func writeConfiguration(offset: Int, bytes: [UInt8]) {}
+
+    /// The terminal has another size now; the guest is told.
+    package func resize(columns: UInt16, rows: UInt16) {
+        let transport = state.withLock { state -> (any VirtioTransport)? in
+            guard state.size != (columns, rows) else { return nil }
+            state.size = (columns, rows)
+            return state.transport
+        }
+        transport?.configurationChanged()
+    }
+
+    package func activate(_ activation: VirtioActivation) throws(VirtioError) {
+        guard let receive = try ServedQueue(activation, 0), let transmit = try ServedQueue(activation, 1) else {
+            return
+        }
+        do throws(HostError) {
+            let body = ConsoleWorker(receive: receive, transmit: transmit, port: port, input: input)
+            let worker = try QueueWorker("console", body)
+            state.withLock { state in
+                state.worker = worker
+                state.transport = activation.transport
+            }
+            port.connect(input)
+        } catch {
+            throw .host(error)
+        }
+    }
+
+    package func deactivate() -> [Int: QueueProgress] {
+        let worker = state.withLock { state in
+            defer { (state.worker, state.transport) = (nil, nil) }
+            return state.worker
+        }
+        port.connect(nil)
+        guard let body = worker?.stop() else { return [:] }
+        return [0: body.receive.progress, 1: body.transmit.progress]
+    }
+}
+
+/// What came from outside and waits for the driver's buffers; and the event that wakes the worker for it.
+final class ConsoleInput: CharReceiver {
+    private static let capacity = 4096
+    private let port: CharPort
+    private let waiting = Mutex<[UInt8]>([])
+    let event: EventFD
+
+    init(_ port: CharPort) throws(HostError) {
+        self.port = port
+        event = try EventFD()
+    }
+
+    var inputRoom: Int { waiting.withLock { Self.capacity - $0.count } }
+
+    func receive(_ bytes: [UInt8]) {
+        waiting.withLock { $0 += bytes }
+        event.signal()
+    }
+
+    func outputDrained() { event.signal() }
+
+    var isEmpty: Bool { waiting.withLock { $0.isEmpty } }
+
+    /// Takes at most `limit` bytes.
+    func take(_ limit: Int) -> [UInt8] {
+        let (taken, freed) = waiting.withLock { waiting -> ([UInt8], Bool) in
+            let taken = Array(waiting.prefix(limit))
+            let full = waiting.count == Self.capacity
+            waiting.removeFirst(taken.count)
+            return (taken, full && !taken.isEmpty)
+        }
+        if freed { port.inputRoomAvailable() }
+        return taken
+    }
+}
+
+/// The thread of both queues.
+struct ConsoleWorker: WorkerBody, ~Copyable {
+    var receive: ServedQueue
+    var transmit: ServedQueue
+    private let port: CharPort
+    private let input: ConsoleInput
+    /// How much of the chain at hand was already written, while the host does not take more.
+    private var written = 0
+
+    init(
+        receive: consuming ServedQueue, transmit: consuming ServedQueue, port: CharPort, input: ConsoleInput
+    ) {
+        self.receive = receive
+        self.transmit = transmit
+        self.port = port
+        self.input = input
+    }
+
+    borrowing func register(with epoll: borrowing Epoll) throws(HostError) {
+        try epoll.add(receive.resources.kick.raw, [.readable, .edgeTriggered], token: 1)
+        try epoll.add(transmit.resources.kick.raw, [.readable, .edgeTriggered], token: 2)
+        try epoll.add(input.event.raw, [.readable, .edgeTriggered], token: 3)
+    }
+
+    mutating func begin(_ epoll: borrowing Epoll) {
+        serveTransmit()
+        serveReceive()
+    }
+
+    mutating func ready(_ token: UInt64, _ interest: Epoll.Interest, _ epoll: borrowing Epoll) {
+        if token != 1 { serveTransmit() }
+        if token != 2 { serveReceive() }
+    }
+
+    private mutating func serveReceive() {
+        let input = input
+        receive.serve { chain in
+            guard !input.isEmpty else { return nil }
+            let bytes = input.take(chain.writableBytes)
+            return chain.write(bytes.span, at: 0)
+        }
+    }
+
+    private mutating func serveTransmit() {
+        let port = port
+        var done = written
+        var chunk = [UInt8](repeating: 0, count: 1024)
+        transmit.serve { chain in
+            while done < chain.readableBytes {
+                var span = chunk.mutableSpan
+                let count = chain.read(at: done, into: &span)
+                let taken = port.write(chunk.span.extracting(0..<count))
+                done += taken
+                // The rest goes when the host has caught up: `outputDrained` wakes this worker.
+                if taken < count { return nil }
+            }
+            done = 0
+            return 0
+        }
+        written = done
+    }
+}
