@@ -119,6 +119,9 @@ package struct Virtqueue: ~Copyable, @unchecked Sendable {
     /// Puts the last chain taken back, to be popped again; nothing of it was used.
     package mutating func undoPop() { progress.nextAvailable &-= 1 }
 
+    /// Takes chains again that were taken before and put back.
+    package mutating func skip(_ count: UInt16) { progress.nextAvailable &+= count }
+
     private struct Descriptor: BitwiseCopyable {
         var address: UInt64 = 0
         var length: UInt32 = 0

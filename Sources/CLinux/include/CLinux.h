@@ -47,6 +47,7 @@
 #include <unistd.h>
 
 #include "CLinuxKVM.h"
+#include "CLinuxNet.h"
 #include "CLinuxSocket.h"
 #include "CLinuxTerminal.h"
 

@@ -1,0 +1,21 @@
+// Taps and their network interfaces; `struct ifreq` is a union that Swift sees as opaque. All answer 0 or -errno.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CL_INTERFACE_NAME_SIZE = 16 };
+
+// Attaches a descriptor of /dev/net/tun to a tap; an empty or `%d` name is replaced by the one that was given.
+int cl_tap_attach(int tun, char *name, size_t room, int multi_queue);
+// Attaches or detaches a queue of a multi-queue tap.
+int cl_tap_enable_queue(int tun, int enable);
+int cl_interface_exists(const char *name);
+int cl_interface_set_mac(int socket, const char *name, const uint8_t *mac);
+int cl_interface_get_mac(int socket, const char *name, uint8_t *mac);
+int cl_interface_set_mtu(int socket, const char *name, int mtu);
+// Addresses in network byte order.
+int cl_interface_set_address(int socket, const char *name, uint32_t address);
+int cl_interface_set_mask(int socket, const char *name, uint32_t mask);
+int cl_interface_set_up(int socket, const char *name);
+int cl_inet_socket(void);

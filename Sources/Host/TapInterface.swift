@@ -1,0 +1,96 @@
+import CLinux
+
+/// One queue of a tap: a descriptor that reads and writes whole packets, each behind a 12-byte virtio-net header.
+///
+/// The interface goes with the last queue unless it existed before.
+package struct TapQueue: ~Copyable, Sendable {
+    /// The packets' descriptor, non-blocking.
+    package let file: FileDescriptor
+    /// The interface's name.
+    package let interface: String
+
+    /// Length of the header in front of each packet, in bytes (virtio 1.2 section 5.1.6).
+    package static let headerSize = 12
+
+    /// Opens a queue of an existing or a new tap.
+    ///
+    /// - Parameter name: the interface's; empty lets the kernel choose, `%d` in it is numbered.
+    package init(name: String, multiQueue: Bool) throws(HostError) {
+        let file = try FileDescriptor.open("/dev/net/tun", O_RDWR)
+        let bytes = Array(name.utf8)
+        let room = Int(CL_INTERFACE_NAME_SIZE)
+        guard bytes.count < room else {
+            throw HostError("use the tap (a name has at most \(room - 1) bytes)", name, Errno(ENAMETOOLONG))
+        }
+        var buffer = bytes.map { CChar(bitPattern: $0) } + [CChar](repeating: 0, count: room - bytes.count)
+        // SAFETY: the shim reads and fills at most `room` bytes of the array.
+        let result = unsafe buffer.withUnsafeMutableBufferPointer { space in
+            unsafe cl_tap_attach(file.raw, space.baseAddress, room, multiQueue ? 1 : 0)
+        }
+        _ = try checked(result, "attach to the tap", name.isEmpty ? "(a new one)" : name)
+        let chosen = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        var header = Int32(Self.headerSize)
+        // SAFETY: the request reads a 32-bit local.
+        _ = try checked(
+            unsafe cl_ioctl_pointer(file.raw, CL_TUNSETVNETHDRSZ, &header), "set the packet header of the tap", name)
+        try file.setNonBlocking(true)
+        self.file = file
+        interface = chosen
+    }
+
+    /// Says which packets the reader takes unfinished: TUN_F_… bits.
+    package borrowing func setOffloads(_ flags: UInt32) throws(HostError) {
+        _ = try checked(
+            cl_ioctl_value(file.raw, CL_TUNSETOFFLOAD, UInt(flags)), "set the offloads of the tap", interface)
+    }
+
+    /// Lets the kernel give this queue packets, or not.
+    package borrowing func setEnabled(_ on: Bool) throws(HostError) {
+        _ = try checked(cl_tap_enable_queue(file.raw, on ? 1 : 0), "switch a queue of the tap", interface)
+    }
+}
+
+/// A network interface of the host, by name.
+package struct NetworkInterface: ~Copyable {
+    private let name: String
+    private let socket: FileDescriptor
+
+    package init(_ name: String) throws(HostError) {
+        socket = FileDescriptor(owning: try checked(cl_inet_socket(), "open a socket to configure", name))
+        self.name = name
+    }
+
+    /// Whether an interface of the name exists.
+    package static func exists(_ name: String) -> Bool { unsafe cl_interface_exists(name) != 0 }
+
+    /// Sets the hardware address: six bytes.
+    package borrowing func setMAC(_ bytes: [UInt8]) throws(HostError) {
+        guard bytes.count == 6 else { throw HostError("set the MAC address of", name, .invalid) }
+        _ = try checked(unsafe cl_interface_set_mac(socket.raw, name, bytes), "set the MAC address of", name)
+    }
+
+    /// Sets the largest packet, in bytes.
+    package borrowing func setMTU(_ bytes: Int) throws(HostError) {
+        _ = try checked(unsafe cl_interface_set_mtu(socket.raw, name, Int32(clamping: bytes)), "set the MTU of", name)
+    }
+
+    /// Sets the IPv4 address and mask, four bytes each.
+    package borrowing func setAddress(_ address: [UInt8], mask: [UInt8]) throws(HostError) {
+        guard let address = Self.network(address), let mask = Self.network(mask) else {
+            throw HostError("set the address of", name, .invalid)
+        }
+        _ = try checked(unsafe cl_interface_set_address(socket.raw, name, address), "set the address of", name)
+        _ = try checked(unsafe cl_interface_set_mask(socket.raw, name, mask), "set the mask of", name)
+    }
+
+    /// Brings the interface up.
+    package borrowing func setUp() throws(HostError) {
+        _ = try checked(unsafe cl_interface_set_up(socket.raw, name), "bring up", name)
+    }
+
+    /// Four bytes as the number that has them in this order in memory.
+    private static func network(_ bytes: [UInt8]) -> UInt32? {
+        guard bytes.count == 4 else { return nil }
+        return (0..<4).reduce(0) { $0 | UInt32(bytes[$1]) << UInt32(8 * $1) }
+    }
+}

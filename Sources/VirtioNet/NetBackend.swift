@@ -1,0 +1,79 @@
+import Host
+
+/// How a network device looks to its host and its guest.
+package struct NetSettings: Equatable, Sendable {
+    /// The tap's name; empty for a new one of the kernel's choice.
+    package var tap = ""
+    /// The configuration's place, for errors: `$.net[0]`.
+    package var field: String
+    /// The guest's hardware address, and the host's side, if it is to be set.
+    package var mac: [UInt8], hostMAC: [UInt8]?
+    /// The largest packet in bytes, if it is to be set.
+    package var mtu: Int?
+    /// The host side's IPv4 address and mask, if they are to be set.
+    package var address: [UInt8]?, mask: [UInt8]?
+    /// Pairs of queues, and the largest size of each queue.
+    package var pairs = 1, queueSize: UInt16 = 256
+    /// What the guest may leave unfinished: segmentation of TCP and of UDP, and checksums.
+    package var offloadTSO = true, offloadUFO = true, offloadChecksum = true
+
+    package init(field: String, mac: [UInt8]) { (self.field, self.mac) = (field, mac) }
+}
+
+/// A network backend that cannot be used.
+package struct NetError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The configuration's place, what failed, and what to do.
+    package let field: String, problem: String, remedy: String?
+
+    package var description: String { "\(field): \(problem)" + (remedy.map { "; \($0)" } ?? "") }
+}
+
+/// An open tap with a queue for each pair; a new one disappears when it is closed.
+package final class NetBackend: Sendable {
+    final class Queue: Sendable {
+        let tap: TapQueue
+        init(_ tap: consuming TapQueue) { self.tap = tap }
+    }
+
+    let queues: [Queue]
+    /// The interface's name on the host.
+    package let interface: String
+
+    package init(_ settings: NetSettings) throws(NetError) {
+        var queues: [Queue] = []
+        do throws(HostError) {
+            var name = settings.tap.isEmpty ? "vmtap%d" : settings.tap
+            for _ in 0..<max(settings.pairs, 1) {
+                let tap = try TapQueue(name: name, multiQueue: settings.pairs > 1)
+                name = tap.interface
+                queues.append(Queue(tap))
+            }
+            let interface = try NetworkInterface(name)
+            if let mac = settings.hostMAC { try interface.setMAC(mac) }
+            if let mtu = settings.mtu { try interface.setMTU(mtu) }
+            if let address = settings.address {
+                try interface.setAddress(address, mask: settings.mask ?? [255, 255, 255, 0])
+            }
+            // An interface that somebody else set up may be out of our rights to change; if it is up, that is fine.
+            try interface.setUp()
+            self.interface = name
+        } catch {
+            throw Self.error(settings, error)
+        }
+        self.queues = queues
+    }
+
+    private static func error(_ settings: NetSettings, _ error: HostError) -> NetError {
+        let remedy: String? =
+            switch error.errno {
+            case .noSuchFile: "load the kernel module: modprobe tun"
+            case .notPermitted, .accessDenied:
+                "run as root, give swiftlet CAP_NET_ADMIN, or have an administrator make the tap: "
+                    + "ip tuntap add mode tap user $USER name NAME"
+            case .busy: "another process uses this tap: name another one"
+            case .invalid: "an existing tap must have been made with the same number of queues (multi_queue or not)"
+            default: nil
+            }
+        return NetError(field: settings.field, problem: "\(error)", remedy: remedy)
+    }
+}
