@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "CLinux.h"
 
 static void kicked(int signal_number) { (void)signal_number; }
@@ -8,3 +9,19 @@ int cl_install_kick_handler(int signal_number) {
     action.sa_handler = kicked; // no SA_RESTART: KVM_RUN has to return
     return (int)cl_result(sigaction(signal_number, &action, NULL));
 }
+
+int cl_memfd_create(const char *name, unsigned flags) { return (int)cl_result(memfd_create(name, flags)); }
+
+int cl_fallocate(int fd, int mode, int64_t offset, int64_t length) {
+    return (int)cl_result(fallocate(fd, mode, offset, length));
+}
+
+int cl_set_affinity(pthread_t thread, const void *words, size_t bytes) {
+    return pthread_setaffinity_np(thread, bytes, (const cpu_set_t *)words);
+}
+
+const char *cl_error_words(int number, char *buffer, size_t length) { return strerror_r(number, buffer, length); }
+
+_Static_assert(CL_O_DIRECT_VALUE == O_DIRECT, "O_DIRECT");
+_Static_assert(CL_F_OFD_SETLK_VALUE == F_OFD_SETLK, "F_OFD_SETLK");
+_Static_assert(CL_MFD_CLOEXEC_VALUE == MFD_CLOEXEC && CL_MFD_HUGETLB_VALUE == MFD_HUGETLB, "memfd flags");

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "CLinux.h"
 
 static int fill(struct sockaddr_un *address, const char *path) {
@@ -41,3 +42,20 @@ int cl_open_pty(int *master, int *slave, char *name, size_t room) {
     fcntl(*slave, F_SETFD, FD_CLOEXEC);
     return -ttyname_r(*slave, name, room);
 }
+
+int cl_open_terminal(char *name, size_t room) {
+    int controller = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    int error;
+    if (controller < 0) {
+        return -errno;
+    }
+    error = ptsname_r(controller, name, room);
+    if (error || grantpt(controller) < 0 || unlockpt(controller) < 0) {
+        error = error ? error : errno;
+        close(controller);
+        return -error;
+    }
+    return controller;
+}
+
+int cl_pipe(int ends[2]) { return (int)cl_result(pipe2(ends, O_CLOEXEC)); }

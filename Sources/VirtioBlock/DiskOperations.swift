@@ -75,8 +75,10 @@ extension DiskImage {
             }
             guard result >= 0 else { throw Errno(-result) }
         } else {
-            while fallocate(file.raw, mode, Int(offset), Int(count)) != 0 {
-                guard Errno.current == .interrupted else { throw Errno.current }
+            while true {
+                let result = cl_fallocate(file.raw, mode, Int64(offset), Int64(count))
+                if result >= 0 { return }
+                guard result == -EINTR else { throw Errno(-result) }
             }
         }
     }

@@ -100,23 +100,18 @@ func spawn(_ command: Command, _ files: SpawnFiles) throws(SpawnError) -> pid_t 
 /// A pipe's read and write ends, close-on-exec.
 func makePipe() throws(SpawnError) -> (read: Int32, write: Int32) {
     var ends: [Int32] = [-1, -1]
-    // SAFETY: pipe2 fills two integers of the array that lives through the call.
-    guard unsafe pipe2(&ends, O_CLOEXEC) == 0 else { throw SpawnError(action: "make a pipe", number: errno) }
+    // SAFETY: the shim fills two integers of the array that lives through the call.
+    let result = unsafe cl_pipe(&ends)
+    guard result >= 0 else { throw SpawnError(action: "make a pipe", number: -result) }
     return (ends[0], ends[1])
 }
 
 /// A new pseudo-terminal: the controlling side's descriptor and the other side's path.
 func makeTerminal() throws(SpawnError) -> (controller: Int32, path: String) {
-    let controller = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)
-    guard controller >= 0 else { throw SpawnError(action: "open a pseudo-terminal", number: errno) }
     var name = [CChar](repeating: 0, count: 64)
-    // SAFETY: ptsname_r writes at most the given number of bytes, the null included.
-    let named = unsafe ptsname_r(controller, &name, name.count)
-    guard grantpt(controller) == 0, unlockpt(controller) == 0, named == 0 else {
-        let number = errno
-        close(controller)
-        throw SpawnError(action: "prepare a pseudo-terminal", number: number)
-    }
+    // SAFETY: the shim writes at most the given number of bytes, the null included.
+    let controller = unsafe cl_open_terminal(&name, name.count)
+    guard controller >= 0 else { throw SpawnError(action: "open a pseudo-terminal", number: -controller) }
     let path = name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
     return (controller, String(decoding: path, as: UTF8.self))
 }

@@ -2,9 +2,8 @@
 // they are function-like macros, and fixed-arity calls that return -errno in place of -1 with a thread-local.
 #pragma once
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+// This header must not define _GNU_SOURCE: other modules import the C library without it, and the definitions of a
+// few structures would differ. What needs it lives in the .c files; constants that need it are numbers, checked there.
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -71,13 +70,10 @@ static inline int cl_fcntl(int fd, int command, long value) { return (int)cl_res
 static inline int cl_fcntl_lock(int fd, int command, struct flock *lock) {
     return (int)cl_result(fcntl(fd, command, lock));
 }
-static inline int cl_memfd_create(const char *name, unsigned flags) {
-    return (int)cl_result(memfd_create(name, flags));
-}
+int cl_memfd_create(const char *name, unsigned flags);
+int cl_fallocate(int fd, int mode, int64_t offset, int64_t length);
 // The words for an error number; the GNU variant, which may answer with a constant instead of filling the buffer.
-static inline const char *cl_error_words(int number, char *buffer, size_t length) {
-    return strerror_r(number, buffer, length);
-}
+const char *cl_error_words(int number, char *buffer, size_t length);
 static inline int cl_is_error_mapping(const void *address) { return address == MAP_FAILED; }
 static inline int cl_set_thread_name(const char *name) {
     return (int)cl_result(prctl(PR_SET_NAME, (unsigned long)name, 0, 0, 0));
@@ -94,12 +90,16 @@ static inline void cl_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) {
     __asm__ volatile("cpuid" : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3]) : "a"(leaf), "c"(subleaf));
 }
 
-static const int CL_O_DIRECT = O_DIRECT;
-static const int CL_O_TMPFILE = O_TMPFILE;
-static const int CL_F_OFD_SETLK = F_OFD_SETLK;
-static const int CL_F_OFD_GETLK = F_OFD_GETLK;
-static const unsigned CL_MFD_CLOEXEC = MFD_CLOEXEC;
-static const unsigned CL_MFD_HUGETLB = MFD_HUGETLB;
+enum {
+    CL_O_DIRECT_VALUE = 040000,
+    CL_F_OFD_SETLK_VALUE = 37,
+    CL_MFD_CLOEXEC_VALUE = 1,
+    CL_MFD_HUGETLB_VALUE = 4,
+};
+static const int CL_O_DIRECT = CL_O_DIRECT_VALUE;
+static const int CL_F_OFD_SETLK = CL_F_OFD_SETLK_VALUE;
+static const unsigned CL_MFD_CLOEXEC = CL_MFD_CLOEXEC_VALUE;
+static const unsigned CL_MFD_HUGETLB = CL_MFD_HUGETLB_VALUE;
 static const int CL_MFD_HUGE_SHIFT = 26;
 static const int CL_MADV_DONTDUMP = MADV_DONTDUMP;
 static const int CL_MADV_HUGEPAGE = MADV_HUGEPAGE;
@@ -129,6 +129,4 @@ static inline int cl_kvm_irq_line(int vm, uint32_t gsi, uint32_t level) {
 static inline uint8_t *cl_kvm_immediate_exit(struct kvm_run *run) { return &run->immediate_exit; }
 
 // Runs a thread on the processors whose bits are set in `words`; an error number, or 0.
-static inline int cl_set_affinity(pthread_t thread, const void *words, size_t bytes) {
-    return pthread_setaffinity_np(thread, bytes, (const cpu_set_t *)words);
-}
+int cl_set_affinity(pthread_t thread, const void *words, size_t bytes);

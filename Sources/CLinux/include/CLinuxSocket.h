@@ -13,3 +13,7 @@ int cl_unix_socket(void);
 int cl_unix_accept(int fd);
 // Opens a raw pseudo-terminal; the slave's path goes into `name`. 0 or -errno.
 int cl_open_pty(int *master, int *slave, char *name, size_t room);
+// A controlling side that is unlocked, close-on-exec, with the cooked settings of a new terminal; or -errno.
+int cl_open_terminal(char *name, size_t room);
+// A close-on-exec pipe: read end, write end.
+int cl_pipe(int ends[2]);
