@@ -20,8 +20,12 @@ func guestMain(_ address: UInt64) {
     }
     info.report()
     acpi.report()
+    CPU.report()
+    Clock.start(acpi)
+    Interrupts.start()
+    LocalAPIC.choose(x2APIC: true)
+    LocalAPIC.start()
+    SMP.test(Processors(acpi.madt))
     Result.finish()
 }
 
-@_cdecl("guest_ap_main")
-func guestAPMain() {}

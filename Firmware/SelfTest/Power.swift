@@ -59,8 +59,9 @@ struct Power {
             guard found != 0 else { return nil }
             address = found + 4
             // The package's length takes one to four bytes: the first one's top bits say how many follow.
-            guard dsdt.end - address >= 8, memoryRead8(address) == 0x12 else { continue }
+            guard dsdt.end - address >= 5, memoryRead8(address) == 0x12 else { continue }
             let element = address + 3 + UInt64(memoryRead8(address + 1) >> 6)
+            guard element + 1 < dsdt.end else { continue }
             switch memoryRead8(element) {
             case 0: return 0
             case 1: return 1

@@ -131,6 +131,11 @@ page_directory_pointers: .skip 4096
 page_directory: .skip 4096
 
     .section .bss.ap, "aw", @nobits
+    .balign 8
+// What a started CPU reports, 32-bit words: its phase, its failed steps.
+    .globl ap_report
+ap_report: .skip 8
+// 1 when the started CPU has left its stack.
     .globl ap_done
 ap_done: .skip 4
 

@@ -120,16 +120,21 @@ function spin_forever
 1:  jmp 1b
 
 // find_word(address, length, word): address of the first 32-bit word equal to `word`, or 0.
+// The string instruction finds the first byte: where each instruction is emulated, that is one for many bytes.
 function find_word
-1:  cmpq $4, %rsi
+    movq %rsi, %rcx
+    movl %edx, %eax
+1:  cmpq $4, %rcx
     jb 2f
-    cmpl %edx, (%rdi)
-    je 3f
-    incq %rdi
-    decq %rsi
-    jmp 1b
-2:  xorl %edi, %edi
-3:  movq %rdi, %rax
+    repne scasb
+    jne 2f
+    cmpl %edx, -1(%rdi)
+    jne 1b
+    cmpq $3, %rcx
+    jb 2f
+    leaq -1(%rdi), %rax
+    retq
+2:  xorl %eax, %eax
     retq
 // sum_bytes(address, length): the bytes' sum, modulo 256, from 8 at a time.
 function sum_bytes
@@ -178,4 +183,4 @@ function image_address
 image_addresses:
     .long page_map, page_pool, page_pool_end, dma_pool, dma_pool_end
     .long interrupt_table, interrupt_stubs, interrupt_counts, local_apic
-    .long ap_trampoline, ap_trampoline_end, ap_done
+    .long ap_trampoline, ap_trampoline_end, ap_done, ap_report
