@@ -9,8 +9,11 @@ enum Vector {
 }
 
 enum Interrupts {
-    /// Fills the table with the stubs of interrupts.S and loads it.
+    /// Fills the table with the stubs of interrupts.S and loads it. The old interrupt controllers are masked: firmware
+    /// that ran before may have left them on, with vectors among the exceptions.
     static func start() {
+        portWrite8(0x21, 0xFF)
+        portWrite8(0xA1, 0xFF)
         let stubs = Image.interruptStubs.address
         let table = Image.interruptTable.address
         for vector in 0..<UInt64(128) {

@@ -26,6 +26,8 @@ func guestMain(_ address: UInt64) {
     LocalAPIC.choose(x2APIC: true)
     LocalAPIC.start()
     SMP.test(Processors(acpi.madt))
+    let bus = PCIBus(acpi.mcfg)
+    bus.report()
+    DeviceTests.run(bus, NetAddresses(commandLine))
     Result.finish()
 }
-
