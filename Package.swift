@@ -51,7 +51,7 @@ let package = Package(
             "Machine",
             [
                 "Spec", "Host", "KVM", "Memory", "PCI", "Virtio", "VirtioBlock", "VirtioNet", "VirtioConsole",
-                "VirtioRandom", "Legacy", "CharBackend", "Boot", logging,
+                "VirtioRandom", "Legacy", "CharBackend", "Boot", "CLinux", logging,
             ]),
         .executableTarget(
             name: "swiftlet",

@@ -21,3 +21,12 @@ package enum HostClock {
         return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
     }
 }
+
+extension HostClock {
+    /// Lets the calling thread sleep, at least that long unless a signal comes.
+    package static func sleep(milliseconds: Int) {
+        var time = timespec(tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000)
+        // SAFETY: the call reads the local.
+        _ = unsafe nanosleep(&time, nil)
+    }
+}

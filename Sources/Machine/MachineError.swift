@@ -1,0 +1,47 @@
+import Boot
+import Host
+import KVM
+import Memory
+import VirtioBlock
+import VirtioNet
+
+/// Why a machine cannot be made or run, sorted by what the user has to change.
+package enum MachineError: Error, Sendable, CustomStringConvertible {
+    /// The configuration asks for something that cannot be; one line with its JSON path.
+    case spec(String)
+    /// The host lacks something or refuses it.
+    case host(String)
+
+    package var description: String {
+        switch self {
+        case .spec(let text), .host(let text): text
+        }
+    }
+
+    /// Runs a step and sorts its error.
+    static func sorted<Result>(_ body: () throws -> Result) throws(MachineError) -> Result {
+        do {
+            return try body()
+        } catch let error as MachineError {
+            throw error
+        } catch let error as BootError {
+            throw .spec("\(error)")
+        } catch let error as DiskError {
+            throw .spec("\(error)")
+        } catch {
+            throw .host("\(error)")
+        }
+    }
+}
+
+/// How a VM ended.
+package enum MachineOutcome: Equatable, Sendable {
+    /// The guest powered off, or the user ended the VM with Ctrl-A x.
+    case powerOff
+    /// The self-test guest ended with a result: 0 passed.
+    case selfTest(UInt8)
+    /// The guest cannot go on: a triple fault, an instruction that KVM cannot emulate; in words.
+    case died(String)
+    /// A signal asked the process to end.
+    case signal(Int32)
+}

@@ -1,0 +1,172 @@
+import Boot
+import CharBackend
+import Host
+import KVM
+import Legacy
+import Memory
+import PCI
+import Synchronization
+import Virtio
+import VirtioConsole
+
+/// What a running guest tells its VM, from any thread.
+struct InstanceEvents: Sendable {
+    /// The guest asked for something by a register.
+    let request: @Sendable (GuestRequest) -> Void
+    /// A vCPU cannot go on.
+    let failed: @Sendable (Int, VCPUFailure) -> Void
+    /// A device has something for the log: its id and what happened.
+    let report: @Sendable (String, String) -> Void
+    /// A phase of the build is done: its name, and details.
+    let phase: @Sendable (String, String) -> Void
+}
+
+/// One life of the guest, from its payload's first instruction to power-off or reboot.
+final class MachineInstance: Sendable {
+    private let plan: MachinePlan
+    private let machine: VMHandle
+    private let memory: GuestMemory
+    private let root: PCIRoot
+    private let transports: [PCITransport]
+    private let consoles: [ConsoleDevice]
+    private let runners: [VCPURunner]
+    private let stopping: StopFlag
+    private let acpi: ACPIRegisters
+    /// Where the guest's progress codes go.
+    let debugPort: DebugPort
+    private let serial: Serial16550A?
+    private let serialPort: CharPort?
+
+    /// Builds the machine and loads its payload; nothing runs yet.
+    init(_ backends: Backends, _ events: InstanceEvents) throws {
+        plan = backends.plan
+        let system = try KVMSystem()
+        machine = try system.createVM()
+        try Self.preparePlatform(machine, system)
+        let memory = try GuestMemory(plan.memory.ranges, plan.backing)
+        for (slot, range) in memory.ranges.enumerated() {
+            try machine.setMemory(
+                slot: UInt32(slot), address: range.address, size: range.size,
+                hostAddress: memory.hostAddress(ofRegion: slot))
+        }
+        self.memory = memory
+        events.phase("memory", "\(memory.size >> 20) MiB in \(memory.ranges.count) range(s)")
+
+        let stopping = StopFlag()
+        self.stopping = stopping
+        let request: @Sendable (GuestRequest) -> Void = { wish in
+            // The guest is not to run on behind its own last word.
+            stopping.set()
+            events.request(wish)
+        }
+        root = PCIRoot(windows: plan.windows)
+        (transports, consoles) = try DeviceBuilder(plan: plan, backends: backends, machine: machine, memory: memory)
+            .build(on: root, report: events.report)
+        events.phase("devices", "\(transports.count) on the PCI bus")
+
+        let legacy = try LegacyDevices(plan, backends, machine: machine, root: root, request: request)
+        (acpi, debugPort, serial) = (legacy.acpi, legacy.debugPort, legacy.serial)
+        serialPort = backends.serial
+
+        let loaded = try Self.loadPayload(backends, memory)
+        events.phase(
+            "payload", "\(loaded.boot), \(loaded.ranges.map { "\($0.name) \($0.size) bytes" }.joined(separator: ", "))")
+        let handles = try Self.createVCPUs(plan, system, machine, entry: loaded.entry)
+        let buses = (legacy.ports, MemoryBus(pci: root))
+        runners = handles.enumerated().map { index, handle in
+            VCPURunner(index, handle, buses: buses, stopping: stopping) { vcpu, failure in
+                stopping.set()
+                events.failed(vcpu, failure)
+            }
+        }
+        events.phase("vcpus", "\(runners.count)")
+    }
+
+    private static func preparePlatform(_ machine: VMHandle, _ system: borrowing KVMSystem) throws(KVMError) {
+        for capability in KVMCapability.required where system.value(of: capability) == 0 {
+            throw .missing(capability: capability.name)
+        }
+        // Only Intel hosts without unrestricted guests use these pages; setting them is harmless elsewhere.
+        try machine.setIdentityMap(at: MachineLayout.kvmIdentityMap)
+        try machine.setTSS(at: MachineLayout.kvmTSS)
+        try machine.createInterruptChip()
+        if system.value(of: .x2apicAPI) != 0 {
+            // 32-bit destination ids in interrupt routes, and none of them a broadcast by accident (api.rst 7.7).
+            try machine.enable(.x2apicAPI, 3)
+        }
+    }
+
+    private static func loadPayload(_ backends: Backends, _ memory: GuestMemory) throws -> LoadedPayload {
+        let plan = backends.plan
+        var devices: ACPIMachine.LegacyDevices = [.clock]
+        if plan.serial != nil { devices.insert(.serial) }
+        let description = ACPIMachine(
+            processors: ACPIMachine.Processors(
+                apicIDs: Array(plan.processors.apicIDs.prefix(plan.processors.boot)),
+                bootCount: plan.processors.boot),
+            pci: ACPIMachine.PCIRoot(memory64: plan.windows.memory64.isEmpty ? nil : plan.windows.memory64),
+            devices: devices)
+        let tables = try ACPITables.build(description)
+        for block in tables.blocks { try memory.write(block.bytes, at: block.address) }
+        return try PayloadLoader.load(backends.payload, into: memory, map: plan.memory, rsdp: tables.rsdp)
+    }
+
+    private static func createVCPUs(
+        _ plan: MachinePlan, _ system: borrowing KVMSystem, _ machine: VMHandle, entry: EntryState
+    ) throws(KVMError) -> [VCPUHandle] {
+        let limit = system.value(of: .maximumVCPUs)
+        guard limit == 0 || plan.processors.boot <= limit else {
+            throw .exhausted("vCPUs (cpus.boot_vcpus asks for \(plan.processors.boot))", limit: limit)
+        }
+        let supported = try system.supportedCPUID()
+        let tscDeadline = system.value(of: .tscDeadline) != 0
+        var handles: [VCPUHandle] = []
+        for apicID in plan.processors.apicIDs.prefix(plan.processors.boot) {
+            let handle = try machine.createVCPU(id: apicID)
+            let source = CPUIDSource(
+                supported: supported, topology: plan.processors.topology,
+                physicalAddressBits: plan.processors.physicalAddressBits,
+                tscKilohertz: try? handle.tscKilohertz(), tscDeadline: tscDeadline)
+            try VCPUSetup.prepare(handle, cpuid: GuestCPUID.entries(source, apicID: apicID))
+            handles.append(handle)
+        }
+        if let first = handles.first { try entry.apply(to: first) }
+        return handles
+    }
+
+    // MARK: Life
+
+    /// Starts the vCPUs.
+    func start() throws(HostError) {
+        try KickSignal.install()
+        for runner in runners { try runner.start(on: plan.processors.affinity[runner.index]) }
+    }
+
+    /// Stops the vCPUs and the device workers for good.
+    ///
+    /// - Returns: whether every vCPU came out of the guest; one that KVM itself holds is left to the process's end.
+    func stop() -> Bool {
+        stopping.set()
+        let deadline = HostClock.monotonic + 3_000_000_000
+        var waiting = runners
+        while !waiting.isEmpty, HostClock.monotonic < deadline {
+            for runner in waiting { runner.kick() }
+            waiting.removeAll { $0.hasEnded }
+            if !waiting.isEmpty { HostClock.sleep(milliseconds: 1) }
+        }
+        for runner in runners where runner.hasEnded { runner.join() }
+        serialPort?.connect(nil)
+        for transport in transports { transport.shutDown() }
+        return waiting.isEmpty
+    }
+
+    // MARK: What the outside does to the guest
+
+    /// Presses the power button.
+    func pressPowerButton() { acpi.raise(ACPIEvent.powerButton.rawValue) }
+
+    /// Tells the consoles the terminal's size.
+    func resizeConsoles(columns: UInt16, rows: UInt16) {
+        for console in consoles { console.resize(columns: columns, rows: rows) }
+    }
+}

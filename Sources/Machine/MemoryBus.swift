@@ -1,0 +1,32 @@
+import Boot
+import Legacy
+import PCI
+
+/// Guest-physical addresses that are not RAM.
+struct MemoryBus: Sendable {
+    let pci: PCIRoot
+
+    /// Reads 1 to 8 bytes; nobody at the address answers all ones.
+    func read(_ address: UInt64, size: Int) -> UInt64 {
+        if MachineLayout.ecam.contains(address) {
+            return pci.readECAM(address - MachineLayout.ecam.lowerBound, size: size)
+        }
+        return pci.readMemory(address, size: size) ?? .max
+    }
+
+    /// Writes 1 to 8 bytes; what goes to nobody is lost.
+    func write(_ address: UInt64, size: Int, value: UInt64) {
+        if MachineLayout.ecam.contains(address) {
+            return pci.writeECAM(address - MachineLayout.ecam.lowerBound, size: size, value: value)
+        }
+        _ = pci.writeMemory(address, size: size, value: value)
+    }
+}
+
+/// The ports 0xCF8 to 0xCFF of the PCI bus.
+final class PCIPorts: PortDevice {
+    private let root: PCIRoot
+    init(_ root: PCIRoot) { self.root = root }
+    func read(_ offset: UInt16, size: Int) -> UInt32 { root.readPort(Int(offset), size: size) }
+    func write(_ offset: UInt16, size: Int, value: UInt32) { root.writePort(Int(offset), size: size, value: value) }
+}
