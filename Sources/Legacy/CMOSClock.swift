@@ -57,7 +57,7 @@ package final class CMOSClock: PortDevice {
             guard offset == 1 else { return 0xFF }
             let control = state.bytes[0x0B]
             func coded(_ value: Int) -> UInt32 {
-                control & 0x04 != 0 ? UInt32(value) : UInt32(value / 10 << 4 | value % 10)
+                control & 0x04 != 0 ? UInt32(value) : UInt32((value / 10) << 4 | value % 10)
             }
             switch state.index {
             case 0x00: return coded(time.second)

@@ -46,7 +46,7 @@ enum PCITransportLayout {
         var space = PCIConfiguration(identity(type))
         space.addBAR(bar, size: barSize, kind: kind, address: address)
         // The table is in this function's register range, as the lowest three bits (zero) say.
-        let msixBody = [UInt8(vectors - 1 & 0xFF), UInt8(vectors - 1 >> 8)] + little(table) + little(pending)
+        let msixBody = [UInt8((vectors - 1) & 0xFF), UInt8((vectors - 1) >> 8)] + little(table) + little(pending)
         let msix = space.addCapability(id: 0x11, body: msixBody, writableBody: [0, 0xC0]) ?? 0
         space.addCapability(id: 0x09, body: vendor(1, common, commonSize))
         space.addCapability(id: 0x09, body: vendor(2, notify, notifyStride * queues, little(notifyStride)))

@@ -106,7 +106,7 @@ package enum GuestCPUID {
         guard entry.eax & 0x1F != 0 else { return }
         let level = entry.eax >> 5 & 7
         let shift = level >= 3 ? topology.dieShift : topology.coreShift
-        entry.eax = entry.eax & ~(0xFFF << 14) | ((1 << shift) - 1) & 0xFFF << 14
+        entry.eax = entry.eax & ~(0xFFF << 14) | (((1 << shift) - 1) & 0xFFF) << 14
         if coresField {
             let cores = (1 << (topology.packageShift - topology.coreShift)) - 1
             entry.eax = entry.eax & ~(0x3F << 26) | UInt32(min(cores, 0x3F)) << 26
