@@ -64,7 +64,7 @@ func spinForever() -> Never {
 enum Image: UInt32 {
     case pageMap, pagePool, pagePoolEnd, buffers, buffersEnd
     case interruptTable, interruptStubs, interruptCounts, localAPIC
-    case trampoline, trampolineEnd, otherDone, otherReport
+    case trampoline, trampolineEnd, otherDone, otherReport, probeMSR
 
     var address: UInt64 { imageAddress(rawValue) }
 }

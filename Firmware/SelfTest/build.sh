@@ -22,14 +22,21 @@ lld=$(tool ld.lld)
 mkdir -p "$work"
 cd "$work"
 
-# Integer registers only: the guest never saves or enables vector state. No jump tables and no stack protector:
-# both need what a bare machine has not.
+# Integer registers only: the guest neither enables nor saves vector state. No stack protector: it needs what a bare
+# machine has not.
 "$swiftc" -target x86_64-unknown-none-elf -swift-version 6 -wmo -parse-as-library -Osize \
     -enable-experimental-feature Embedded -enable-experimental-feature Extern \
     -Xfrontend -function-sections -Xfrontend -disable-stack-protector \
     -Xcc -mno-sse -Xcc -mno-mmx -Xcc -mno-red-zone -Xcc -ffreestanding \
     -module-name SelfTest -module-cache-path "$work/modules" -warnings-as-errors \
     -c "$sources"/*.swift -o guest.o
+
+# The flags above are a request; this is the check, where the toolchain brings the means.
+if [ -x "$tools/llvm-objdump" ] && "$tools/llvm-objdump" -d --no-show-raw-insn guest.o | grep -E '%[xyz]mm[0-9]|%st\(' >&2
+then
+    echo "error: the compiler used vector or floating-point registers in the guest, which does not enable them" >&2
+    exit 1
+fi
 
 objects=guest.o
 for source in "$sources"/*.S; do

@@ -118,13 +118,18 @@ gdt:
     .quad 0x00AF9B000000FFFF            // 0x08 code, 64-bit
     .quad 0x00CF93000000FFFF            // 0x10 data
     .quad 0x00CF9B000000FFFF            // 0x18 code, 32-bit
+    .quad 0
+    .globl gdt_task
+gdt_task:
+    .quad 0x0000890080000067            // 0x28 task state at 0x8000, for the probe of LTR only
+    .quad 0
 gdt_end:
 gdt_pointer:
     .word gdt_end - gdt - 1
     .quad gdt
 
+// The linker script aligns these to pages: an alignment of the section would be padding in the file.
     .section .bss.page_tables, "aw", @nobits
-    .balign 4096
     .globl page_map
 page_map: .skip 4096
 page_directory_pointers: .skip 4096
@@ -139,8 +144,7 @@ ap_report: .skip 8
     .globl ap_done
 ap_done: .skip 4
 
-    .section .scratch, "aw", @nobits
-    .balign 4096
+    .section .scratch.pages, "aw", @nobits
 // Pages for page tables made on demand, cleared when taken.
     .globl page_pool
 page_pool: .skip 4096 * 32

@@ -183,4 +183,4 @@ function image_address
 image_addresses:
     .long page_map, page_pool, page_pool_end, dma_pool, dma_pool_end
     .long interrupt_table, interrupt_stubs, interrupt_counts, local_apic
-    .long ap_trampoline, ap_trampoline_end, ap_done, ap_report
+    .long ap_trampoline, ap_trampoline_end, ap_done, ap_report, probe_msr

@@ -61,6 +61,8 @@ interrupt_common:
     retq
 
 fault:
+    cmpq $0, probe_stack
+    jne probe_faulted
     movq (%rsp), %rdx
     movq %cr2, %rcx
     andq $-16, %rsp
