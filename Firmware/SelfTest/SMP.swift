@@ -88,15 +88,21 @@ enum SMP {
             LocalAPIC.send(to: id, 0x4600 | UInt32(page >> 12))
         }
         guard Clock.wait(milliseconds: 5000, until: { memoryRead32(phase) >= 2 }) else {
-            return Result.check(false, "cpu \(id): start, phase \(memoryRead32(phase))")
+            return give(up: id, "start", memoryRead32(phase))
         }
         LocalAPIC.send(to: id, Vector.call)
         guard Clock.wait(milliseconds: 5000, until: { memoryRead32(done) != 0 }) else {
-            return Result.check(false, "cpu \(id): end")
+            return give(up: id, "end", memoryRead32(phase))
         }
         let failed = memoryRead32(phase + 4)
         report(id, failed, always: !quiet)
         return failed == 0
+    }
+
+    /// Puts the CPU back to where it waits for its start: the next one gets its stack.
+    private static func give(up id: UInt32, _ what: StaticString, _ phase: UInt32) -> Bool {
+        LocalAPIC.send(to: id, 0x4500)
+        return Result.check(false, "cpu \(id): \(what), phase \(phase)")
     }
 
     private static func report(_ id: UInt32, _ failed: UInt32, always: Bool) {

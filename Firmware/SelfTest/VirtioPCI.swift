@@ -1,6 +1,9 @@
 // virtio over PCI, the modern transport (virtio 1.2, 4.1): capabilities, negotiation, queues, MSI-X.
 
-struct VirtioFeatures {
+/// Features of every device (virtio 1.2, 6).
+enum VirtioFeatures {
+    static let indirect: UInt64 = 1 << 28
+    static let eventIndex: UInt64 = 1 << 29
     static let version1: UInt64 = 1 << 32
 }
 
@@ -76,7 +79,7 @@ struct VirtioDevice {
     var queueCount: UInt16 { memoryRead16(common + 18) }
 
     /// The initialisation of 3.1.1 up to FEATURES_OK.
-    /// - Parameter wanted: features to take if they are offered; VERSION_1 is taken always.
+    /// - Parameter wanted: the type's own features to take if they are offered, beside those of every device.
     /// - Returns: nil, or what went wrong.
     @inline(never)
     mutating func negotiate(_ wanted: UInt64) -> StaticString? {
@@ -89,7 +92,8 @@ struct VirtioDevice {
         memoryWrite32(common, 1)
         offered |= UInt64(memoryRead32(common + 4)) << 32
         guard offered & VirtioFeatures.version1 != 0 else { return "VERSION_1 is not offered" }
-        features = offered & (wanted | VirtioFeatures.version1)
+        features =
+            offered & (wanted | VirtioFeatures.version1 | VirtioFeatures.indirect | VirtioFeatures.eventIndex)
         memoryWrite32(common + 8, 0)
         memoryWrite32(common + 12, UInt32(truncatingIfNeeded: features))
         memoryWrite32(common + 8, 1)
@@ -121,7 +125,8 @@ struct VirtioDevice {
         memoryWrite32(slot + 12, 0)
         let queue = Virtqueue(
             index: index, size: min(most, Virtqueue.largest),
-            doorbell: notify + UInt64(memoryRead16(common + 30)) * multiplier, vector: vector)
+            doorbell: notify + UInt64(memoryRead16(common + 30)) * multiplier, vector: vector,
+            features: features)
         memoryWrite16(common + 24, queue.size)
         memoryWrite16(common + 26, entry)
         guard memoryRead16(common + 26) == entry else { return nil }

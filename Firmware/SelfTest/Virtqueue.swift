@@ -29,8 +29,14 @@ struct Virtqueue {
     private(set) var submitted: UInt16 = 0
     private(set) var seen: UInt16 = 0
     private var nextDescriptor: UInt16 = 0
+    private var kicked: UInt16 = 0
+    /// Whether both sides say when they want to hear of progress (VIRTIO_F_EVENT_IDX).
+    private let hasEventIndex: Bool
+    /// Whether chains are put into tables of their own (VIRTIO_F_INDIRECT_DESC has to be negotiated).
+    var usesIndirect = false
 
-    init(index: UInt16, size: UInt16, doorbell: UInt64, vector: UInt32) {
+    init(index: UInt16, size: UInt16, doorbell: UInt64, vector: UInt32, features: UInt64) {
+        hasEventIndex = features & VirtioFeatures.eventIndex != 0
         self.index = index
         self.size = size
         self.doorbell = doorbell
@@ -42,36 +48,61 @@ struct Virtqueue {
     @inline(never)
     mutating func offer(_ first: Buffer, _ second: Buffer? = nil, _ third: Buffer? = nil) {
         let head = nextDescriptor % size
-        describe(first, continued: second != nil)
-        if let second { describe(second, continued: third != nil) }
-        if let third { describe(third, continued: false) }
+        let count: UInt16 = third != nil ? 3 : second != nil ? 2 : 1
+        if usesIndirect, count > 1 {
+            // A table of its own for each descriptor, in the page's second half.
+            let table = descriptors + 2048 + UInt64(head) * 64
+            describe(table, first, 0, count)
+            if let second { describe(table, second, 1, count) }
+            if let third { describe(table, third, 2, count) }
+            write(descriptors + UInt64(head) * 16, .read(table, UInt32(count) * 16), flags: 4, next: 0)
+            nextDescriptor &+= 1
+        } else {
+            describe(descriptors, first, head, head &+ count)
+            if let second { describe(descriptors, second, head &+ 1, head &+ count) }
+            if let third { describe(descriptors, third, head &+ 2, head &+ count) }
+            nextDescriptor &+= count
+        }
         memoryWrite16(available + 4 + UInt64(submitted % size) * 2, head)
         memoryFence()
         submitted &+= 1
         memoryWrite16(available + 2, submitted)
     }
 
-    private mutating func describe(_ buffer: Buffer, continued: Bool) {
-        let entry = descriptors + UInt64(nextDescriptor % size) * 16
-        nextDescriptor &+= 1
+    /// Writes the descriptor with the number `index`, modulo the queue's size, of a chain that ends before `end`.
+    private func describe(_ table: UInt64, _ buffer: Buffer, _ index: UInt16, _ end: UInt16) {
+        let next = index &+ 1
+        write(table + UInt64(index % size) * 16, buffer, flags: next == end ? 0 : 1, next: next % size)
+    }
+
+    private func write(_ entry: UInt64, _ buffer: Buffer, flags: UInt16, next: UInt16) {
         memoryWrite64(entry, buffer.address)
         memoryWrite32(entry + 8, buffer.length)
-        memoryWrite16(entry + 12, (continued ? 1 : 0) | (buffer.isWritten ? 2 : 0))
-        memoryWrite16(entry + 14, nextDescriptor % size)
+        memoryWrite16(entry + 12, flags | (buffer.isWritten ? 2 : 0))
+        memoryWrite16(entry + 14, next)
     }
 
     /// The address of the first buffer of the chain at `head`.
     func buffer(of head: UInt32) -> UInt64 { memoryRead64(descriptors + UInt64(head % UInt32(size)) * 16) }
 
-    func kick() {
+    /// Wakes the device; where it says from which chain on it wants to be woken (2.7.10), only then.
+    mutating func kick() {
         memoryFence()
-        memoryWrite16(doorbell, index)
+        let wanted = memoryRead16(used + 4 + UInt64(size) * 8)
+        let needed = !hasEventIndex || submitted &- wanted &- 1 < submitted &- kicked
+        kicked = submitted
+        if needed { memoryWrite16(doorbell, index) }
     }
 
     /// Waits for the next used element; interrupts are let in meanwhile.
     /// - Returns: the head's descriptor and the number of bytes that the device says it wrote, or nil after the deadline.
     @inline(never)
     mutating func take(milliseconds: UInt64 = 2000) -> (head: UInt32, written: UInt32)? {
+        // The interrupt is wanted for the next element (2.7.8).
+        if hasEventIndex {
+            memoryWrite16(available + 4 + UInt64(size) * 2, seen)
+            memoryFence()
+        }
         let ready = Clock.wait(milliseconds: milliseconds) { [used, seen] in
             interruptWindow()
             return memoryRead16(used + 2) != seen
