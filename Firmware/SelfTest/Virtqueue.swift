@@ -44,7 +44,8 @@ struct Virtqueue {
         descriptors = DMA.pages()
     }
 
-    /// Offers a chain of up to three buffers. Descriptors are taken in turn: the queue is larger than what is in flight.
+    /// Offers a chain of up to three buffers. Descriptors are taken in turn: the queue is larger than what is in
+    /// flight.
     @inline(never)
     mutating func offer(_ first: Buffer, _ second: Buffer? = nil, _ third: Buffer? = nil) {
         let head = nextDescriptor % size
@@ -95,7 +96,8 @@ struct Virtqueue {
     }
 
     /// Waits for the next used element; interrupts are let in meanwhile.
-    /// - Returns: the head's descriptor and the number of bytes that the device says it wrote, or nil after the deadline.
+    /// - Returns: the head's descriptor and the number of bytes that the device says it wrote, or nil after the
+    ///   deadline.
     @inline(never)
     mutating func take(milliseconds: UInt64 = 2000) -> (head: UInt32, written: UInt32)? {
         // The interrupt is wanted for the next element (2.7.8).
