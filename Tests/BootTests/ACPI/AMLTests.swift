@@ -149,6 +149,18 @@ import Testing
         try expect(.call("METH", [.one, .local(0)]), joined(ascii("METH"), [0x01, 0x60]))
     }
 
+    @Test func mutexes() throws {
+        try expect(.mutex("LOCK"), joined([0x5B, 0x01], ascii("LOCK"), [0x00]))
+        try expect(.mutex("\\_SB.LK", level: 15), joined([0x5B, 0x01, 0x5C, 0x2E], ascii("_SB_LK__"), [0x0F]))
+        try expect(.acquire(.path("LOCK")), joined([0x5B, 0x23], ascii("LOCK"), [0xFF, 0xFF]))
+        try expect(.acquire(.local(1), milliseconds: 0x1234), [0x5B, 0x23, 0x61, 0x34, 0x12])
+        try expect(.release(.path("^LOCK")), joined([0x5B, 0x27, 0x5E], ascii("LOCK")))
+        for level in [-1, 16, Int.max, Int.min] { refused(.mutex("LOCK", level: level)) }
+        refused(.mutex("\\"))
+        refused(.acquire(.path("lock")))
+        refused(.release(.path("")))
+    }
+
     @Test func expressions() throws {
         let (left, right) = (AMLTerm.local(0), AMLTerm.local(1))
         let arithmetic: [(AMLArithmetic, UInt8)] = [

@@ -19,11 +19,11 @@ extension AMLTerm {
         switch self {
         case .integer, .string, .buffer, .resourceTemplate, .package, .eisaID, .uuid, .path, .local, .argument:
             try encodeData(into: &bytes)
-        case .name, .scope, .device, .method, .operationRegion, .field, .bufferField:
+        case .name, .scope, .device, .method, .operationRegion, .field, .bufferField, .mutex:
             try encodeObject(into: &bytes)
-        case .if, .while, .break, .return, .store, .notify, .call:
+        case .if, .while, .break, .return, .store, .notify, .call, .release:
             try encodeStatement(into: &bytes)
-        case .arithmetic, .increment, .decrement, .logical, .not, .sizeOf, .index, .dereference:
+        case .arithmetic, .increment, .decrement, .logical, .not, .sizeOf, .index, .dereference, .acquire:
             try encodeExpression(into: &bytes)
         }
     }
@@ -85,6 +85,9 @@ extension AMLTerm {
             try buffer.encode(into: &bytes)
             try index.encode(into: &bytes)
             bytes += try AMLName.declared(name)
+        case .mutex(let name, let level):
+            bytes += [0x5B, 0x01] + (try AMLName.declared(name))
+            bytes.append(try Self.opcode(0x00, level, last: 15, "a mutex's level"))
         default: break
         }
     }
@@ -109,6 +112,7 @@ extension AMLTerm {
             try value.encode(into: &bytes)
         case .call(let method, let arguments):
             bytes += try AMLName.path(method) + Self.encoded(arguments)
+        case .release(let mutex): bytes += [0x5B, 0x27] + (try mutex.encoded())
         default: break
         }
     }
@@ -134,6 +138,9 @@ extension AMLTerm {
             try index.encode(into: &bytes)
             try Self.append(target: nil, to: &bytes)
         case .dereference(let reference): bytes += [0x83] + (try reference.encoded())
+        case .acquire(let mutex, let milliseconds):
+            bytes += [0x5B, 0x23] + (try mutex.encoded())
+            bytes.appendACPI(milliseconds)
         default: break
         }
     }

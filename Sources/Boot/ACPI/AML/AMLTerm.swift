@@ -32,6 +32,9 @@ package indirect enum AMLTerm: Sendable {
     case field(region: String, AMLFieldAccess, lock: Bool = false, update: AMLFieldUpdate = .preserve, [AMLFieldUnit])
     /// Names `width` bytes of a buffer, from a byte index on.
     case bufferField(String, width: AMLBufferFieldWidth, of: AMLTerm, at: AMLTerm)
+    /// A lock for methods that must not run beside each other. A thread may take further mutexes only of the same or a
+    /// higher level, 0 to 15 (ACPI 6.5, 19.6, Mutex).
+    case mutex(String, level: Int = 0)
 
     // MARK: Statements
 
@@ -43,6 +46,8 @@ package indirect enum AMLTerm: Sendable {
     case notify(String, AMLTerm)
     /// A method's call; as many arguments as the method declares.
     case call(String, [AMLTerm] = [])
+    /// Gives back a mutex that this thread holds.
+    case release(AMLTerm)
 
     // MARK: Expressions
 
@@ -57,6 +62,9 @@ package indirect enum AMLTerm: Sendable {
     /// A reference to an element of a package, buffer or string.
     case index(AMLTerm, AMLTerm)
     case dereference(AMLTerm)
+    /// Takes a mutex: false, or true when `milliseconds` passed without it. The greatest number waits for ever
+    /// (ACPI 6.5, 19.6, Acquire).
+    case acquire(AMLTerm, milliseconds: UInt16 = .max)
 
     // MARK: Shorthands
 
