@@ -1,0 +1,117 @@
+extension VMConfig {
+    /// Checks the rules that need no look at the host.
+    /// - Throws: `SpecError` with every rule that is broken.
+    package func validate() throws(SpecError) {
+        let report = Report()
+        validate(report)
+        try report.check()
+    }
+
+    func validate(_ report: Report) {
+        let root = SpecPath()
+        cpus.validate(root.key("cpus"), report)
+        memory.validate(maxPhysBits: cpus.maxPhysBits, root.key("memory"), report)
+        payload?.validate(root.key("payload"), report)
+        for (index, disk) in disks.enumerated() {
+            disk.validate(bootVCPUs: cpus.bootVCPUs, root.key("disks").index(index), report)
+        }
+        for (index, net) in net.enumerated() {
+            net.validate(bootVCPUs: cpus.bootVCPUs, root.key("net").index(index), report)
+        }
+        rng.validate(root.key("rng"), report)
+        serial.validate(root.key("serial"), report)
+        console.validate(root.key("console"), report)
+        debugConsole.validate(root.key("debug_console"), report)
+        validateUnique(root, report)
+        validateTerminal(root, report)
+    }
+
+    /// Ids, writable images and TAP interfaces have one user each.
+    private func validateUnique(_ root: SpecPath, _ report: Report) {
+        var ids: [String: SpecPath] = [:]
+        func claim(_ id: String?, _ path: SpecPath) {
+            guard let id else { return }
+            if let first = ids[id] {
+                let place = first.text(report.style)
+                report.issue(.duplicate, path.key("id"), "\(quoted(id)) is already the id of \(place); choose another")
+            } else {
+                ids[id] = path
+            }
+        }
+        for (index, disk) in disks.enumerated() { claim(disk.id, root.key("disks").index(index)) }
+        for (index, net) in net.enumerated() { claim(net.id, root.key("net").index(index)) }
+        claim(rng.id, root.key("rng"))
+        claim(console.id, root.key("console"))
+
+        var writable: [String: SpecPath] = [:]
+        for (index, disk) in disks.enumerated() where !disk.readonly {
+            let path = root.key("disks").index(index)
+            if let first = writable[disk.path] {
+                let place = first.text(report.style)
+                let advice = "two writers destroy a file system; set readonly or use a copy"
+                report.issue(
+                    .duplicate, path.key("path"), "\(quoted(disk.path)) is already written by \(place); \(advice)")
+            } else {
+                writable[disk.path] = path
+            }
+        }
+        var taps: [String: SpecPath] = [:]
+        for (index, net) in net.enumerated() {
+            guard let tap = net.tap else { continue }
+            let path = root.key("net").index(index)
+            if let first = taps[tap] {
+                let place = first.text(report.style)
+                report.issue(.duplicate, path.key("tap"), "\(quoted(tap)) is already used by \(place); choose another")
+            } else {
+                taps[tap] = path
+            }
+        }
+    }
+
+    /// The terminal has one reader.
+    private func validateTerminal(_ root: SpecPath, _ report: Report) {
+        let users = [("console", console.mode), ("serial", serial.mode), ("debug_console", debugConsole.mode)]
+            .filter { $0.1 == .tty }.map { root.key($0.0) }
+        guard let first = users.first else { return }
+        for user in users.dropFirst() {
+            let place = first.text(report.style)
+            report.issue(
+                .invalid, user.key("mode"),
+                "Tty is already the mode of \(place); only one can have the terminal, turn one off")
+        }
+    }
+}
+
+extension DiskConfig {
+    /// Reads and validates one disk in JSON, as `vm.add-disk` takes it.
+    /// - Parameter bootVCPUs: the VM's, which bound the queues.
+    /// - Throws: `SpecError` with everything that is wrong.
+    package static func parse(
+        _ bytes: [UInt8], bootVCPUs: UInt32, mode: ReadingMode = .lenient
+    ) throws(SpecError) -> Parsed<DiskConfig> {
+        let report = Report(mode: mode)
+        let value = try JSONParser.parse(bytes)
+        let disk = SectionReader(value, SpecPath(), report).map { DiskConfig($0) }
+        try report.check()
+        disk?.validate(bootVCPUs: bootVCPUs, SpecPath(), report)
+        try report.check()
+        return Parsed(config: disk ?? DiskConfig(path: "/"), warnings: report.warnings)
+    }
+}
+
+extension NetConfig {
+    /// Reads and validates one network interface in JSON, as `vm.add-net` takes it.
+    /// - Parameter bootVCPUs: the VM's, which bound the queues.
+    /// - Throws: `SpecError` with everything that is wrong.
+    package static func parse(
+        _ bytes: [UInt8], bootVCPUs: UInt32, mode: ReadingMode = .lenient
+    ) throws(SpecError) -> Parsed<NetConfig> {
+        let report = Report(mode: mode)
+        let value = try JSONParser.parse(bytes)
+        let net = SectionReader(value, SpecPath(), report).map { NetConfig($0) }
+        try report.check()
+        net?.validate(bootVCPUs: bootVCPUs, SpecPath(), report)
+        try report.check()
+        return Parsed(config: net ?? NetConfig(), warnings: report.warnings)
+    }
+}
