@@ -55,7 +55,7 @@ let package = Package(
             ]),
         .executableTarget(
             name: "swiftlet",
-            dependencies: ["Machine", "Spec", "Boot", "Host", "KVM", "Memory", "PCI", "VirtioBlock", "VirtioNet", "CharBackend", "SelfTestImage", arguments, logging],
+            dependencies: ["Machine", "Spec", "Host", "KVM", "SelfTestImage", arguments, logging],
             swiftSettings: house),
 
         // The self-test guest: Embedded Swift, built for the bare machine by the plug-in.

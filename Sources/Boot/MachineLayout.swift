@@ -10,7 +10,9 @@ package enum MachineLayout {
     /// Reserved in every memory map that the guest gets: a PC has its video memory and BIOS here.
     package static let biosArea: Range<UInt64> = 0xA_0000..<0x10_0000
     /// The ACPI tables, the RSDP at the first byte; a guest that scans for the RSDP (ACPI 6.5, 5.2.5.1) finds it here.
-    package static let acpiTables: Range<UInt64> = 0xE_0000..<0x10_0000
+    package static let acpiTables: Range<UInt64> = 0xE_0000..<0xF_F000
+    /// Where a processor starts in real mode after a reset, 16 bytes before the end of the BIOS area.
+    package static let resetVector: UInt64 = 0xF_FFF0
     /// Where the RSDP lies.
     package static let rsdp: UInt64 = acpiTables.lowerBound
 

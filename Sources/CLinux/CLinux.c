@@ -25,3 +25,18 @@ const char *cl_error_words(int number, char *buffer, size_t length) { return str
 _Static_assert(CL_O_DIRECT_VALUE == O_DIRECT, "O_DIRECT");
 _Static_assert(CL_F_OFD_SETLK_VALUE == F_OFD_SETLK, "F_OFD_SETLK");
 _Static_assert(CL_MFD_CLOEXEC_VALUE == MFD_CLOEXEC && CL_MFD_HUGETLB_VALUE == MFD_HUGETLB, "memfd flags");
+
+int cl_probe_io_uring(void) {
+    // Without parameters the call fails with EFAULT where it exists and is allowed.
+    long result = syscall(SYS_io_uring_setup, 1, NULL);
+    return result < 0 && errno != EFAULT ? -errno : 0;
+}
+
+int cl_probe_userfaultfd(void) {
+    long result = syscall(SYS_userfaultfd, O_CLOEXEC);
+    if (result < 0) {
+        return -errno;
+    }
+    close((int)result);
+    return 0;
+}

@@ -108,6 +108,7 @@ final class MachineInstance: Sendable {
             devices: devices)
         let tables = try ACPITables.build(description)
         for block in tables.blocks { try memory.write(block.bytes, at: block.address) }
+        try memory.write(ResetVector.code, at: MachineLayout.resetVector)
         return try PayloadLoader.load(backends.payload, into: memory, map: plan.memory, rsdp: tables.rsdp)
     }
 

@@ -22,8 +22,12 @@ package final class VirtualMachine {
     /// Where the first life's progress port was first written, in ns of the monotonic clock; 0 before it.
     package private(set) var firstProgress: UInt64 = 0
 
-    package init(_ plan: MachinePlan, selfTest: SelfTestGuest, logger: Logger) {
-        (self.plan, self.selfTest, self.logger) = (plan, selfTest, logger)
+    /// How long the VM may run, in ms; nil for ever.
+    private let limit: UInt64?
+
+    /// - Parameter limit: ms after which the VM is stopped and taken for dead.
+    package init(_ plan: MachinePlan, selfTest: SelfTestGuest, logger: Logger, limit: UInt64? = nil) {
+        (self.plan, self.selfTest, self.logger, self.limit) = (plan, selfTest, logger, limit)
     }
 
     /// Runs the VM until it ends. Signals of the process are taken over from here on; the caller has no other threads.
@@ -85,8 +89,15 @@ package final class VirtualMachine {
         _ epoll: borrowing Epoll, _ signals: borrowing SignalFD, _ mailbox: Mailbox<Message>,
         _ instance: MachineInstance
     ) -> MachineOutcome? {
+        let deadline = limit.map { HostClock.monotonic + $0 * 1_000_000 }
         while true {
-            epoll.wait { _ in }
+            var timeout: Int32 = -1
+            if let deadline {
+                let now = HostClock.monotonic
+                guard now < deadline else { return .died("it did not end within \(limit ?? 0) ms") }
+                timeout = Int32(clamping: (deadline - now) / 1_000_000 + 1)
+            }
+            epoll.wait(timeout: timeout) { _ in }
             while let signal = signals.next() {
                 switch signal {
                 case SIGUSR1:

@@ -1,6 +1,41 @@
+import ArgumentParser
+import Host
+
+/// The executable: one process, one VM.
 @main
-struct Main {
+struct Swiftlet: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "swiftlet",
+        abstract: "A small, fast virtual machine monitor for Linux's KVM.",
+        discussion: """
+            Exit statuses: 0 the guest powered off; 1 the self-test or doctor found something wrong; 64 the command \
+            line is wrong; 65 the spec or a file that it names is wrong; 69 the host lacks something; 70 the guest \
+            died; 128 and a signal's number when that signal ended the VM.
+            """,
+        version: Version.banner,
+        subcommands: [RunCommand.self, VMMCommand.self, CheckCommand.self, DoctorCommand.self],
+        defaultSubcommand: VMMCommand.self)
+
+    /// Starts the process: `cloud-hypervisor` as its name means the subcommand `vmm`.
     static func main() {
-        print("swiftlet")
+        ProcessClock.start()
+        let name = CommandLine.arguments.first.map { $0.split(separator: "/").last.map(String.init) ?? $0 }
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        main(name == "cloud-hypervisor" ? ["vmm"] + arguments : arguments)
     }
+}
+
+/// The name and version that clients look at.
+enum Version {
+    /// Cloud Hypervisor's line first, as its clients expect, then our own.
+    static let banner = "cloud-hypervisor v54.0.0\nswiftlet 0.1.0"
+}
+
+/// When the process started, for the log.
+enum ProcessClock {
+    private static let began = HostClock.monotonic
+    /// Fixes the start.
+    static func start() { _ = began }
+    /// Nanoseconds of the monotonic clock.
+    static var origin: UInt64 { began }
 }

@@ -15,7 +15,9 @@ import Testing
         for (lower, upper) in zip(ranges, ranges.dropFirst()) { #expect(lower.upperBound <= upper.lowerBound) }
         #expect(MachineLayout.kvmTSS + 0x3000 <= MachineLayout.hole32.upperBound)
         #expect(MachineLayout.biosArea.contains(MachineLayout.acpiTables.lowerBound))
-        #expect(MachineLayout.acpiTables.count == 128 << 10)
+        #expect(MachineLayout.acpiTables.count == 124 << 10)
+        #expect(!MachineLayout.acpiTables.contains(MachineLayout.resetVector))
+        #expect(MachineLayout.biosArea.contains(MachineLayout.resetVector))
         #expect(MachineLayout.rsdp % 16 == 0)
     }
 

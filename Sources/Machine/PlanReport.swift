@@ -1,0 +1,158 @@
+import Boot
+import CharBackend
+import Memory
+
+/// A plan in words, for people and for scripts.
+package struct PlanReport: Encodable, Sendable {
+    /// A range of guest-physical addresses.
+    package struct Range: Encodable, Sendable {
+        let name: String
+        let address: String
+        let size: UInt64
+    }
+
+    /// A function on the PCI bus.
+    package struct Device: Encodable, Sendable {
+        let bdf: String
+        let id: String
+        let type: String
+        let backend: String
+        let registers: String
+        let vectors: Int
+    }
+
+    /// An interrupt input of the IOAPIC.
+    package struct Interrupt: Encodable, Sendable {
+        let gsi: UInt32
+        let device: String
+    }
+
+    /// The vCPUs.
+    package struct Processors: Encodable, Sendable {
+        let boot: Int
+        let max: Int
+        let topology: String
+        let apicIDs: [UInt32]
+    }
+
+    let memory: [Range]
+    let backing: String
+    let cpus: Processors
+    let pci: [Device]
+    let interrupts: [Interrupt]
+    let serial: String
+    let payload: String
+
+    package init(_ plan: MachinePlan) {
+        memory = Self.ranges(plan)
+        backing = Self.words(plan.backing)
+        let topology = plan.processors.topology
+        cpus = Processors(
+            boot: plan.processors.boot, max: plan.processors.maximum,
+            topology: "\(topology.packages) package(s), \(topology.dies) die(s) each, \(topology.cores) core(s) each, "
+                + "\(topology.threads) thread(s) each", apicIDs: plan.processors.apicIDs)
+        pci = plan.devices.map(Self.device)
+        var lines = [Interrupt(gsi: MachineLayout.eventGSI, device: "ACPI events")]
+        if plan.serial != nil { lines.insert(Interrupt(gsi: MachineLayout.serialGSI, device: "ttyS0"), at: 0) }
+        interrupts = lines
+        serial = plan.serial.map(Self.words) ?? "off"
+        switch plan.payload {
+        case .selfTest: payload = "the embedded self-test guest"
+        case .kernel(let path, _, let initramfs, let commandLine):
+            payload =
+                path + (initramfs.map { ", initramfs \($0)" } ?? "")
+                + (commandLine.isEmpty ? "" : ", command line \"\(commandLine)\"")
+        }
+    }
+
+    private static func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
+
+    private static func ranges(_ plan: MachinePlan) -> [Range] {
+        func range(_ name: String, _ range: Swift.Range<UInt64>) -> Range {
+            Range(name: name, address: hex(range.lowerBound), size: range.upperBound - range.lowerBound)
+        }
+        var ranges = plan.memory.ranges.map { Range(name: "RAM", address: hex($0.address), size: $0.size) }
+        ranges.append(range("ACPI tables", MachineLayout.acpiTables))
+        ranges.append(range("PCI 32-bit window", plan.windows.memory32))
+        ranges.append(range("PCI configuration (ECAM)", MachineLayout.ecam))
+        if !plan.windows.memory64.isEmpty { ranges.append(range("PCI 64-bit window", plan.windows.memory64)) }
+        return ranges.sorted {
+            UInt64($0.address.dropFirst(2), radix: 16) ?? 0 < UInt64($1.address.dropFirst(2), radix: 16) ?? 0
+        }
+    }
+
+    private static func words(_ backing: MemoryBacking) -> String {
+        var parts = [backing.shared ? "shared memfd" : "anonymous memory"]
+        if let size = backing.hugePageSize { parts.append("huge pages of \(size >> 10) KiB") }
+        if backing.prefault { parts.append("allocated ahead") }
+        if backing.mergeable { parts.append("mergeable") }
+        return parts.joined(separator: ", ")
+    }
+
+    private static func words(_ mode: CharMode) -> String {
+        switch mode {
+        case .tty: "standard input and output"
+        case .file(let path): "file \(path)"
+        case .pty: "a new pseudo-terminal"
+        case .socket(let path): "Unix socket \(path)"
+        case .null: "discarded"
+        }
+    }
+
+    private static func device(_ device: PlannedDevice) -> Device {
+        let (type, backend, queues): (String, String, Int) =
+            switch device.kind {
+            case .console(let mode): ("virtio-console", words(mode), 2)
+            case .entropy(let source): ("virtio-rng", source, 1)
+            case .block(let options, let settings):
+                (
+                    "virtio-block",
+                    options.path + (options.readOnly ? ", read-only" : "") + (options.direct ? ", direct" : ""),
+                    settings.queues
+                )
+            case .net(let settings):
+                (
+                    "virtio-net",
+                    "tap \(settings.tap.isEmpty ? "(a new one)" : settings.tap), MAC "
+                        + settings.mac.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":"),
+                    2 * settings.pairs + 1
+                )
+            }
+        return Device(
+            bdf: "\(device.address)", id: device.id, type: type, backend: backend, registers: hex(device.registers),
+            vectors: queues + 1)
+    }
+
+    /// The report as lines of text.
+    package var lines: [String] {
+        var lines = ["memory map (\(backing))"]
+        for range in memory {
+            lines.append("  " + Self.columns([(range.address, 18), (Self.size(range.size), 12)]) + range.name)
+        }
+        lines.append("vCPUs  \(cpus.boot) at boot, \(cpus.max) at most: \(cpus.topology)")
+        lines.append("PCI functions")
+        lines.append("  " + Self.columns([("0000:00:00.0", 14), ("", 14)]) + "host bridge")
+        for device in pci {
+            lines.append(
+                "  " + Self.columns([(device.bdf, 14), (device.id, 14), (device.type, 15), (device.registers, 15)])
+                    + "\(device.vectors) MSI-X vectors, \(device.backend)")
+        }
+        lines.append("interrupts")
+        for line in interrupts { lines.append("  GSI \(line.gsi)  \(line.device)") }
+        lines.append("serial port  \(serial)")
+        lines.append("payload  \(payload)")
+        return lines
+    }
+
+    private static func columns(_ cells: [(String, Int)]) -> String {
+        cells.map { $0 + String(repeating: " ", count: max(1, $1 - $0.utf8.count)) }.joined()
+    }
+
+    private static func size(_ bytes: UInt64) -> String {
+        for (shift, name) in [(UInt64(30), "GiB"), (20, "MiB"), (10, "KiB")]
+        where bytes >> shift > 0 && bytes % (1 << shift) == 0 {
+            return "\(bytes >> shift) \(name)"
+        }
+        return "\(bytes) B"
+    }
+}

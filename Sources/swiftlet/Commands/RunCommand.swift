@@ -1,0 +1,26 @@
+import ArgumentParser
+import Host
+import Spec
+
+/// `swiftlet run SPEC.json`
+struct RunCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run", abstract: "Boot a VM from a JSON spec, in the foreground.",
+        discussion: """
+            The spec is Cloud Hypervisor's VmConfig. Without a payload the embedded self-test guest boots. At a \
+            terminal, Ctrl-A x ends the VM and Ctrl-A Ctrl-A sends one Ctrl-A. SIGUSR1 presses the power button.
+            """)
+
+    @Argument(help: "The spec's file, or - for standard input.", completion: .file(extensions: ["json"]))
+    var spec: String
+
+    @OptionGroup var logging: LoggingOptions
+
+    @Option(name: .customLong("self-test"), help: "What the self-test guest is to do, for example mode=hello.")
+    var selfTest: String?
+
+    func run() throws {
+        let status = VMSession.run(logging, selfTest: selfTest) { try SpecFile.read(spec) }
+        throw ExitCode(status)
+    }
+}

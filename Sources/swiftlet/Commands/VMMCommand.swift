@@ -1,0 +1,90 @@
+import ArgumentParser
+import Machine
+import Spec
+
+/// `swiftlet vmm`, with the flags of `cloud-hypervisor`.
+struct VMMCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "vmm", abstract: "Boot a VM from flags, those of cloud-hypervisor.",
+        discussion: "Values are lists of key=value pairs, for example --disk path=a.raw,readonly=on path=b.raw.",
+        version: Version.banner)
+
+    @Option(help: "A kernel: vmlinux with a PVH entry, or bzImage.", completion: .file()) var kernel: String?
+    @Option(help: "Firmware that is entered like a kernel.", completion: .file()) var firmware: String?
+    @Option(parsing: .unconditional, help: "The kernel's command line.") var cmdline: String?
+    @Option(help: "The initial file system.", completion: .file()) var initramfs: String?
+    @Option(help: "boot=N,max=N,topology=T:C:D:P,affinity=[V@[P,P]],max_phys_bits=N") var cpus: String?
+    @Option(help: "size=1G,shared=on,hugepages=on,hugepage_size=2M,prefault=on,mergeable=on,thp=off")
+    var memory: String?
+    @Option(parsing: .upToNextOption, help: "path=IMAGE,readonly=on,direct=on,num_queues=N,serial=TEXT,id=ID …")
+    var disk: [String] = []
+    @Option(parsing: .upToNextOption, help: "tap=NAME,ip=A.B.C.D,mask=A.B.C.D,mac=XX:XX:XX:XX:XX:XX,mtu=N …")
+    var net: [String] = []
+    @Option(help: "src=/dev/urandom") var rng: String?
+    @Option(help: "off|null|tty|pty|file=PATH|socket=PATH") var serial: String?
+    @Option(help: "off|null|tty|pty|file=PATH|socket=PATH") var console: String?
+    @Option(help: "off|null|tty|pty|file=PATH,iobase=PORT") var debugConsole: String?
+    @Option(help: "The system call filter; only false works in this version.") var seccomp: String?
+    @OptionGroup var logging: LoggingOptions
+    @OptionGroup var later: UnsupportedFlags
+
+    func run() throws {
+        let status = VMSession.run(logging, selfTest: nil) {
+            try later.refuse(seccomp: seccomp)
+            return try configuration()
+        }
+        throw ExitCode(status)
+    }
+
+    private func configuration() throws -> VMConfig {
+        guard kernel != nil || firmware != nil else {
+            throw MachineError.spec(
+                "--kernel: nothing to boot; name a kernel or --firmware (swiftlet run boots a JSON spec)")
+        }
+        var flags = VMFlags()
+        (flags.kernel, flags.firmware, flags.cmdline, flags.initramfs) = (kernel, firmware, cmdline, initramfs)
+        (flags.cpus, flags.memory, flags.rng) = (cpus, memory, rng)
+        (flags.disks, flags.net) = (disk, net)
+        (flags.serial, flags.console, flags.debugConsole) = (serial, console, debugConsole)
+        return try VMConfig.fromFlags(flags).config
+    }
+}
+
+/// Flags of `cloud-hypervisor` that this version refuses by name.
+struct UnsupportedFlags: ParsableArguments {
+    @Option(help: .hidden) var apiSocket: String?
+    @Option(help: .hidden) var eventMonitor: String?
+    @Option(help: .hidden) var restore: String?
+    @Option(help: .hidden) var vsock: String?
+    @Option(help: .hidden) var balloon: String?
+    @Option(parsing: .upToNextOption, help: .hidden) var fs: [String] = []
+    @Option(parsing: .upToNextOption, help: .hidden) var pmem: [String] = []
+    @Option(parsing: .upToNextOption, help: .hidden) var device: [String] = []
+    @Option(parsing: .upToNextOption, help: .hidden) var userDevice: [String] = []
+    @Option(parsing: .upToNextOption, help: .hidden) var vdpa: [String] = []
+    @Option(parsing: .upToNextOption, help: .hidden) var numa: [String] = []
+    @Option(parsing: .upToNextOption, help: .hidden) var memoryZone: [String] = []
+    @Option(parsing: .upToNextOption, help: .hidden) var pciSegment: [String] = []
+    @Option(parsing: .upToNextOption, help: .hidden) var landlockRules: [String] = []
+    @Option(help: .hidden) var platform: String?
+    @Option(help: .hidden) var tpm: String?
+    @Flag(help: .hidden) var watchdog = false
+    @Flag(help: .hidden) var pvpanic = false
+    @Flag(help: .hidden) var landlock = false
+    @Flag(help: .hidden) var noShutdown = false
+
+    func refuse(seccomp: String?) throws(MachineError) {
+        let given: [(String, Bool)] = [
+            ("api-socket", apiSocket != nil), ("event-monitor", eventMonitor != nil), ("restore", restore != nil),
+            ("vsock", vsock != nil), ("balloon", balloon != nil), ("fs", !fs.isEmpty), ("pmem", !pmem.isEmpty),
+            ("device", !device.isEmpty), ("user-device", !userDevice.isEmpty), ("vdpa", !vdpa.isEmpty),
+            ("numa", !numa.isEmpty), ("memory-zone", !memoryZone.isEmpty), ("pci-segment", !pciSegment.isEmpty),
+            ("landlock-rules", !landlockRules.isEmpty), ("platform", platform != nil), ("tpm", tpm != nil),
+            ("watchdog", watchdog), ("pvpanic", pvpanic), ("landlock", landlock), ("no-shutdown", noShutdown),
+            ("seccomp", seccomp != nil && seccomp != "false"),
+        ]
+        if let (name, _) = given.first(where: { $0.1 }) {
+            throw .spec("--\(name): is not supported by this version of swiftlet; leave it out")
+        }
+    }
+}
