@@ -30,19 +30,6 @@ package enum Connection: Sendable {
     case terminal
 }
 
-/// What an expectation of a process's output ran into.
-package struct ExpectationError: Error, CustomStringConvertible {
-    /// What was waited for.
-    package let expected: String
-    /// Why the waiting ended, with what the process had printed until then.
-    package let evidence: String
-    /// Whether it was the time that ran out; otherwise the process ended without saying it.
-    package let isTimeout: Bool
-
-    /// What was expected and what happened instead.
-    package var description: String { "expected \(expected), but \(evidence)" }
-}
-
 /// A running process in a session of its own, whose output is collected by threads of ours.
 ///
 /// The whole process group is killed when this object goes.
@@ -50,8 +37,6 @@ package final class ChildProcess: Sendable {
     private struct State {
         var input: Int32?
         var ending: Ending?
-        /// Where the next `expect` starts to look in the output.
-        var position = 0
     }
 
     /// What was started.
@@ -153,24 +138,7 @@ package final class ChildProcess: Sendable {
     /// - Throws: ``ExpectationError`` when the time is up or the process ended without saying it.
     @discardableResult
     package func expect(_ text: String, by deadline: Deadline) throws -> String {
-        let wanted = Array(text.utf8)
-        var found: String?
-        func look() -> Bool {
-            let output = outputBytes
-            return state.withLock { state in
-                guard let end = output.end(of: wanted, from: state.position) else { return false }
-                found = String(decoding: output[state.position..<end], as: UTF8.self)
-                state.position = end
-                return true
-            }
-        }
-        var silent = false
-        _ = deadline.wait {
-            silent = collectors.allSatisfy(\.atEnd)
-            return look() || silent
-        }
-        if let found { return found }
-        throw ExpectationError(expected: "\"\(text)\" in the output", evidence: evidence, isTimeout: !silent)
+        try collectors[0].expect(text, by: deadline, whileOpen: collectors) { evidence }
     }
 
     /// Waits until the process has ended and its output is complete.
@@ -203,44 +171,3 @@ package final class ChildProcess: Sendable {
 
 /// Writing to a process that has gone is an error here, not the end of the tests.
 private let ignoreBrokenPipes: Void = { _ = signal(SIGPIPE, SIG_IGN) }()
-
-/// Collects what a descriptor delivers until its end, on a thread of its own.
-private final class Collector: Sendable {
-    private let file: Int32
-    private let collected = Mutex<(bytes: [UInt8], atEnd: Bool)>(([], false))
-
-    init(file: Int32) { self.file = file }
-
-    var bytes: [UInt8] { collected.withLock { $0.bytes } }
-    var atEnd: Bool { collected.withLock { $0.atEnd } }
-
-    func start() {
-        Thread.detachNewThread { [self] in
-            var buffer = [UInt8](repeating: 0, count: 65536)
-            while true {
-                // SAFETY: the buffer is ours alone and as long as it says.
-                let count = unsafe read(file, &buffer, buffer.count)
-                if count < 0 && errno == EINTR { continue }
-                // A terminal whose other side is closed says EIO.
-                guard count > 0 else { break }
-                collected.withLock { $0.bytes += buffer[..<count] }
-            }
-            close(file)
-            collected.withLock { $0.atEnd = true }
-        }
-    }
-}
-
-extension [UInt8] {
-    /// The index after the first occurrence of the bytes at or after an index.
-    fileprivate func end(of wanted: [UInt8], from start: Int) -> Int? {
-        guard let first = wanted.first else { return start }
-        var index = start
-        while index + wanted.count <= count {
-            guard let candidate = self[index...(count - wanted.count)].firstIndex(of: first) else { return nil }
-            if self[candidate..<candidate + wanted.count].elementsEqual(wanted) { return candidate + wanted.count }
-            index = candidate + 1
-        }
-        return nil
-    }
-}
