@@ -54,7 +54,7 @@ extension LinuxGuests {
                 }
                 #expect(try report["tcp-received"] == "33554432 \(sha256(scratch.read("sent")))")
                 #expect(try report["tcp-sent"] == "33554432 \(sha256(scratch.read("kept")))")
-                for key in ["tcp-receive-from-to", "tcp-send-from-to"] { print("\(key): \(report[key] ?? "?") s") }
+                for key in ["tcp-receive-from-to", "tcp-send-from-to"] { tell("\(key): \(report[key] ?? "?") s") }
                 #expect(FileManager.default.fileExists(atPath: "/sys/class/net/\(tap)"))
             }
         }

@@ -15,10 +15,13 @@ func withGuest<Result>(_ name: String, _ body: (ScratchDirectory) throws -> Resu
     do { return try body(ScratchDirectory(name)) } catch let error as ExpectationError where error.isTimeout {
         let count = retries.add(1, ordering: .relaxed).newValue
         let path = try keep("\(name): \(error)", as: "\(name)-timeout-\(count).txt")
-        print("retries: \(count) (\(name); what it printed is in \(path))\n\(error)")
+        tell("retries: \(count) (\(name); what it printed is in \(path))\n\(error)")
     }
     return try body(ScratchDirectory(name))
 }
+
+/// Prints a line at once, also where standard output is a pipe.
+func tell(_ line: String) { FileHandle.standardError.write(Data("\(line)\n".utf8)) }
 
 /// Keeps evidence where it outlives the lab.
 private func keep(_ text: String, as name: String) throws -> String {
@@ -33,7 +36,7 @@ struct CountRetries: SuiteTrait, TestScoping {
     func provideScope(
         for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
     ) async throws {
-        defer { print("retries: \(retries.load(ordering: .relaxed))") }
+        defer { tell("retries: \(retries.load(ordering: .relaxed))") }
         try await function()
     }
 }
