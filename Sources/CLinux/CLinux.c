@@ -10,6 +10,8 @@ int cl_install_kick_handler(int signal_number) {
     return (int)cl_result(sigaction(signal_number, &action, NULL));
 }
 
+void cl_ignore_broken_pipes(void) { signal(SIGPIPE, SIG_IGN); }
+
 int cl_memfd_create(const char *name, unsigned flags) { return (int)cl_result(memfd_create(name, flags)); }
 
 int cl_fallocate(int fd, int mode, int64_t offset, int64_t length) {

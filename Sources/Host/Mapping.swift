@@ -20,13 +20,14 @@ package struct Mapping: ~Copyable, @unchecked Sendable {
         case privateFile(descriptor: Int32, offset: Int64)
     }
 
-    /// Maps memory for reading and writing, without reserving swap space for it.
+    /// Maps memory for reading and writing, without reserving swap space for it. Huge pages are reserved: without that
+    /// a page that is missing would only show itself as a fault.
     ///
     /// - Parameters:
     ///   - length: bytes, above zero.
-    ///   - hugePageSize: bytes of the explicit huge pages that anonymous memory is made of, or nil.
+    ///   - hugePageSize: bytes of the explicit huge pages that the memory is made of, or nil.
     package init(length: Int, _ backing: Backing = .anonymous, hugePageSize: Int? = nil) throws(HostError) {
-        var flags = MAP_NORESERVE
+        var flags = hugePageSize == nil ? MAP_NORESERVE : 0
         var descriptor: Int32 = -1
         var offset: Int64 = 0
         switch backing {

@@ -25,6 +25,9 @@ package struct SignalMask: ~Copyable {
     }
 }
 
+/// Makes a write to a pipe or socket that nobody reads any more an error (`EPIPE`) instead of the process's end.
+package func ignoreBrokenPipes() { cl_ignore_broken_pipes() }
+
 /// Signals of the process, delivered as readable records on a descriptor (`signalfd(2)`).
 package struct SignalFD: ~Copyable, Sendable {
     private let file: FileDescriptor

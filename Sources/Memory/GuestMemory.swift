@@ -62,7 +62,9 @@ package final class GuestMemory: @unchecked Sendable {
                 let length = Int(range.size)
                 let mapping: Mapping
                 if let descriptor = file?.descriptor.raw {
-                    mapping = try Mapping(length: length, .shared(descriptor: descriptor, offset: offset))
+                    mapping = try Mapping(
+                        length: length, .shared(descriptor: descriptor, offset: offset),
+                        hugePageSize: backing.hugePageSize.map { Int($0) })
                 } else {
                     mapping = try Mapping(length: length, hugePageSize: backing.hugePageSize.map { Int($0) })
                 }
@@ -84,7 +86,7 @@ package final class GuestMemory: @unchecked Sendable {
             self.owners = owners
             self.file = file
         } catch {
-            throw .host(error)
+            throw .host(Self.explain(error, backing))
         }
         regionCount = ranges.count
         self.ranges = ranges
@@ -151,7 +153,18 @@ package final class GuestMemory: @unchecked Sendable {
         return File(descriptor)
     }
 
+    /// Says what to do where huge pages are what is missing.
+    private static func explain(_ error: HostError, _ backing: MemoryBacking) -> HostError {
+        guard let size = backing.hugePageSize, error.errno == .noMemory || error.errno == .invalid else { return error }
+        return HostError(
+            "\(error.operation) in huge pages of \(size >> 20) MiB ($.memory.hugepages; "
+                + "/sys/kernel/mm/hugepages/hugepages-\(size >> 10)kB/nr_hugepages says how many there are, and takes more)",
+            error.subject, error.errno)
+    }
+
     private static func advise(_ mapping: borrowing Mapping, _ backing: MemoryBacking) throws(HostError) {
+        // A dump of a crash is about us; the guest's memory is its owner's.
+        _ = mapping.advise(CL_MADV_DONTDUMP)
         // A kernel without these features keeps working with plain pages, so their errors are left alone.
         if backing.hugePageSize == nil {
             _ = mapping.advise(backing.transparentHugePages ? CL_MADV_HUGEPAGE : CL_MADV_NOHUGEPAGE)

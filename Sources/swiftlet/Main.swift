@@ -19,6 +19,7 @@ struct Swiftlet: ParsableCommand {
     /// Starts the process: `cloud-hypervisor` as its name means the subcommand `vmm`.
     static func main() {
         ProcessClock.start()
+        ignoreBrokenPipes()
         let name = CommandLine.arguments.first.map { $0.split(separator: "/").last.map(String.init) ?? $0 }
         let arguments = Array(CommandLine.arguments.dropFirst())
         main(name == "cloud-hypervisor" ? ["vmm"] + arguments : arguments)
