@@ -58,8 +58,9 @@ let package = Package(
             dependencies: ["Machine", "Spec", "Host", "KVM", "SelfTestImage", arguments, logging],
             swiftSettings: house),
 
-        // The self-test guest: Embedded Swift, built for the bare machine by the plug-in.
-        .plugin(name: "GuestBuilder", capability: .buildTool(), path: "Firmware/GuestBuilder"),
+        // The self-test guest: Embedded Swift, built for the bare machine by the plug-in. Its path holds the guest's
+        // sources too, so that the package is planned anew, with its list of inputs, when one is added or removed.
+        .plugin(name: "GuestBuilder", capability: .buildTool(), path: "Firmware", sources: ["GuestBuilder"]),
         .target(name: "SelfTestImage", swiftSettings: house, plugins: ["GuestBuilder"]),
 
         // Helpers that several test targets share: deadlines, scratch directories, fake guests.
