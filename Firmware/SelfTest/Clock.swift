@@ -108,6 +108,7 @@ enum CPU {
         tell(", signature \(hex: leaf.eax)")
         if largest >= 0x8000_0008 { tell(", \(cpuid(0x8000_0008).eax & 0xFF) address bits") }
         say("")
+        if largest >= 0x8000_0004 { reportBrand() }
         if leaf.ecx >> 31 == 1 {
             let hypervisor = cpuid(0x4000_0000)
             tell("hypervisor: \(letters: hypervisor.ebx)\(letters: hypervisor.ecx)\(letters: hypervisor.edx)")
@@ -115,5 +116,15 @@ enum CPU {
         } else {
             say("hypervisor: none announced")
         }
+    }
+
+    /// Three leaves of sixteen letters each.
+    private static func reportBrand() {
+        tell("cpu: ")
+        for leaf: UInt32 in 0x8000_0002...0x8000_0004 {
+            let part = cpuid(leaf)
+            tell("\(letters: part.eax)\(letters: part.ebx)\(letters: part.ecx)\(letters: part.edx)")
+        }
+        say("")
     }
 }

@@ -32,6 +32,8 @@ struct StartInfo {
             let type = memoryRead32(entry + 16)
             tell("memory: \(digits: start, 16) + \(hex: size) ")
             say(type == 1 ? "RAM" : type == 2 ? "reserved" : type == 3 ? "ACPI" : "other")
+            // Some loaders leave their last entries empty.
+            if size == 0 { continue }
             if type == 1 { total &+= size }
             ordered = ordered && start >= end && start &+ size >= start
             end = start &+ size
