@@ -3,7 +3,8 @@
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
-need() { # need COMMAND PACKAGE: install PACKAGE if COMMAND is absent
+need() { # need COMMAND PACKAGE: install PACKAGE if COMMAND, or a file given with its path, is absent
+  case $1 in /*) [ -e "$1" ] && return 0;; esac
   command -v "$1" >/dev/null 2>&1 && return 0
   command -v apt-get >/dev/null 2>&1 || die "$1 not found and no apt-get to install $2"
   say "installing $2"
