@@ -65,8 +65,8 @@ let package = Package(
 
         // Helpers that several test targets share: deadlines, scratch directories, fake guests.
         .target(
-            name: "TestSupport", dependencies: ["CLinux", "Host", "Memory", "KVM"], path: "Tests/TestSupport",
-            swiftSettings: house),
+            name: "TestSupport", dependencies: ["CLinux", "Host", "Memory", "KVM", "PCI", "Virtio"],
+            path: "Tests/TestSupport", swiftSettings: house),
         tests("TestSupport"),
         tests("Host", ["TestSupport"]),
         tests("Spec"),
