@@ -97,7 +97,7 @@ package final class PCITransport: PCIFunction, VirtioTransport {
     // MARK: What the workers say
 
     package func configurationChanged() {
-        generation.add(1, ordering: .releasing)
+        generation.wrappingAdd(1, ordering: .releasing)
         isr.bitwiseOr(2, ordering: .releasing)
         signalConfiguration()
     }
