@@ -39,7 +39,8 @@ package final class Backends: Sendable {
             switch device.kind {
             case .block(let options, _): disks[device.id] = try DiskImage(options)
             case .net(let settings): nets[device.id] = try NetBackend(settings)
-            case .console, .entropy: break
+            case .entropy(let source): try FieldErrors.checkEntropy(source)
+            case .console: break
             }
         }
         (self.disks, self.nets) = (disks, nets)
@@ -47,7 +48,10 @@ package final class Backends: Sendable {
         let loop = try CharLoop(report: events.report, onQuit: events.quit)
         var terminals: [String: String] = [:]
         func open(_ mode: CharMode, _ name: String) throws -> CharPort {
-            let opened = try loop.open(mode)
+            let opened: CharLoop.Opened
+            do throws(HostError) { opened = try loop.open(mode) } catch {
+                throw FieldErrors.console(name, mode, error)
+            }
             if let path = opened.ptyPath { terminals[name] = path }
             return opened.port
         }

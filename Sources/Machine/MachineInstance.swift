@@ -43,6 +43,7 @@ final class MachineInstance: Sendable {
         let system = try KVMSystem()
         machine = try system.createVM()
         try Self.preparePlatform(machine, system)
+        try FieldErrors.checkHugePages(plan)
         let memory = try GuestMemory(plan.memory.ranges, plan.backing)
         for (slot, range) in memory.ranges.enumerated() {
             try machine.setMemory(
@@ -114,10 +115,10 @@ final class MachineInstance: Sendable {
 
     private static func createVCPUs(
         _ plan: MachinePlan, _ system: borrowing KVMSystem, _ machine: VMHandle, entry: EntryState
-    ) throws(KVMError) -> [VCPUHandle] {
+    ) throws -> [VCPUHandle] {
         let limit = system.value(of: .maximumVCPUs)
         guard limit == 0 || plan.processors.boot <= limit else {
-            throw .exhausted("vCPUs (cpus.boot_vcpus asks for \(plan.processors.boot))", limit: limit)
+            throw FieldErrors.vcpus(plan.processors.boot, limit: limit)
         }
         let supported = try system.supportedCPUID()
         let tscDeadline = system.value(of: .tscDeadline) != 0
@@ -138,9 +139,16 @@ final class MachineInstance: Sendable {
     // MARK: Life
 
     /// Starts the vCPUs.
-    func start() throws(HostError) {
+    ///
+    /// - Throws: when a thread cannot be started; those that were are stopped again.
+    func start() throws {
         try KickSignal.install()
-        for runner in runners { try runner.start(on: plan.processors.affinity[runner.index]) }
+        do {
+            for runner in runners { try runner.start(on: plan.processors.affinity[runner.index]) }
+        } catch {
+            _ = stop()
+            throw error
+        }
     }
 
     /// Stops the vCPUs and the device workers for good.

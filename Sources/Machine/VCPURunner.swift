@@ -51,13 +51,16 @@ final class VCPURunner: Sendable {
     }
 
     /// Starts the thread `vcpuN`, on the given processors if there are any.
-    func start(on processors: [Int]?) throws(HostError) {
+    func start(on processors: [Int]?) throws {
         let started = try Thread("vcpu\(index)") { [self] in
             run()
             ended.store(true, ordering: .releasing)
         }
-        if let processors { try started.pin(to: processors) }
         thread.withLock { $0 = started }
+        guard let processors else { return }
+        do throws(HostError) { try started.pin(to: processors) } catch {
+            throw FieldErrors.affinity(index, processors, error)
+        }
     }
 
     /// Makes the thread leave the guest; `stopping` is set before.

@@ -22,7 +22,16 @@ struct Swiftlet: ParsableCommand {
         ignoreBrokenPipes()
         let name = CommandLine.arguments.first.map { $0.split(separator: "/").last.map(String.init) ?? $0 }
         let arguments = Array(CommandLine.arguments.dropFirst())
-        main(name == "cloud-hypervisor" ? ["vmm"] + arguments : arguments)
+        do {
+            var command = try parseAsRoot(name == "cloud-hypervisor" ? ["vmm"] + arguments : arguments)
+            try command.run()
+        } catch {
+            // What is wrong with the command line is one line, as every other mistake is.
+            guard exitCode(for: error) == .validationFailure else { exit(withError: error) }
+            let lines = message(for: error).split(separator: "\n").joined(separator: " ")
+            StandardStreams.error("swiftlet: \(lines); see swiftlet --help")
+            exit(withError: ExitCode(ExitStatus.usage))
+        }
     }
 }
 

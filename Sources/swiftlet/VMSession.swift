@@ -13,16 +13,32 @@ struct LoggingOptions: ParsableArguments {
     @Option(help: "Write the log into this file instead of standard error.", completion: .file())
     var logFile: String?
 
-    func makeLogger() throws(HostError) -> Logger {
-        let sink = try LineLogHandler.Sink(path: logFile, start: ProcessClock.origin)
+    func makeLogger() throws -> Logger {
+        let sink: LineLogHandler.Sink
+        do throws(HostError) {
+            sink = try LineLogHandler.Sink(path: logFile, start: ProcessClock.origin)
+        } catch {
+            guard let logFile else { throw error }
+            throw UsageError("--log-file: \(logFile): cannot be opened to write: \(error.errno); name another file")
+        }
         let level = LineLogHandler.level(verbosity: verbose)
         return Logger(label: "swiftlet") { _ in LineLogHandler(sink, level) }
     }
 }
 
+/// A command line that is wrong: the flag, what is wrong with it, and what to do.
+struct UsageError: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
 /// A VM in the foreground from configuration to exit status.
 enum VMSession {
-    static func run(_ logging: LoggingOptions, selfTest: String?, _ configuration: () throws -> VMConfig) -> Int32 {
+    /// - Parameter words: says an error in the words of the user's own configuration, flags for example.
+    static func run(
+        _ logging: LoggingOptions, selfTest: String?, words: (any Error) -> String = { "\($0)" },
+        _ configuration: () throws -> VMConfig
+    ) -> Int32 {
         do {
             let logger = try logging.makeLogger()
             let config = try configuration()
@@ -38,7 +54,7 @@ enum VMSession {
             }
             return report(outcome, logger)
         } catch {
-            return fail(error)
+            return fail(error, words(error))
         }
     }
 
@@ -60,11 +76,13 @@ enum VMSession {
     }
 
     /// Prints an error, a line for each thing that is wrong, and answers its exit status.
-    static func fail(_ error: any Error) -> Int32 {
-        StandardStreams.error("\(error)".split(separator: "\n").map { "swiftlet: \($0)" }.joined(separator: "\n"))
+    static func fail(_ error: any Error, _ words: String? = nil) -> Int32 {
+        let text = words ?? "\(error)"
+        StandardStreams.error(text.split(separator: "\n").map { "swiftlet: \($0)" }.joined(separator: "\n"))
         switch error {
         case MachineError.spec: return ExitStatus.badSpec
-        case is SpecError: return ExitStatus.badSpec
+        // A spec's file is read by `SpecFile`, which says so; what comes bare is about flags.
+        case is SpecError, is UsageError: return ExitStatus.usage
         default: return ExitStatus.hostLacks
         }
     }

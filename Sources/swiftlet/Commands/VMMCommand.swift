@@ -29,7 +29,7 @@ struct VMMCommand: ParsableCommand {
     @OptionGroup var later: UnsupportedFlags
 
     func run() throws {
-        let status = VMSession.run(logging, selfTest: nil) {
+        let status = VMSession.run(logging, selfTest: nil, words: FlagPlaces.words) {
             try later.refuse(seccomp: seccomp)
             return try configuration()
         }
@@ -38,7 +38,7 @@ struct VMMCommand: ParsableCommand {
 
     private func configuration() throws -> VMConfig {
         guard kernel != nil || firmware != nil else {
-            throw MachineError.spec(
+            throw UsageError(
                 "--kernel: nothing to boot; name a kernel or --firmware (swiftlet run boots a JSON spec)")
         }
         var flags = VMFlags()
@@ -73,7 +73,7 @@ struct UnsupportedFlags: ParsableArguments {
     @Flag(help: .hidden) var landlock = false
     @Flag(help: .hidden) var noShutdown = false
 
-    func refuse(seccomp: String?) throws(MachineError) {
+    func refuse(seccomp: String?) throws(UsageError) {
         let given: [(String, Bool)] = [
             ("api-socket", apiSocket != nil), ("event-monitor", eventMonitor != nil), ("restore", restore != nil),
             ("vsock", vsock != nil), ("balloon", balloon != nil), ("fs", !fs.isEmpty), ("pmem", !pmem.isEmpty),
@@ -84,7 +84,7 @@ struct UnsupportedFlags: ParsableArguments {
             ("seccomp", seccomp != nil && seccomp != "false"),
         ]
         if let (name, _) = given.first(where: { $0.1 }) {
-            throw .spec("--\(name): is not supported by this version of swiftlet; leave it out")
+            throw UsageError("--\(name): is not supported by this version of swiftlet; leave it out")
         }
     }
 }

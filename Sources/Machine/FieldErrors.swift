@@ -1,0 +1,78 @@
+import CharBackend
+import Host
+import KVM
+import Memory
+
+/// What the host refuses, told as the field of the spec that asked for it, what is wrong, and what to do.
+enum FieldErrors {
+    /// A console's backend that cannot be opened.
+    ///
+    /// - Parameter section: the console's section of the spec: `serial`.
+    static func console(_ section: String, _ mode: CharMode, _ error: HostError) -> MachineError {
+        switch mode {
+        case .file(let path):
+            .spec("$.\(section).file: \(path): cannot be opened to write: \(error.errno); \(remedy(error, "a file"))")
+        case .socket(let path):
+            .spec(
+                "$.\(section).socket: \(path): cannot be listened on: \(error.errno); "
+                    + (error.errno == Errno.inUse
+                        ? "somebody listens there or it is no socket: name another path" : remedy(error, "a socket")))
+        case .tty, .pty, .null:
+            .host("$.\(section).mode: \(error); choose another mode, for example File")
+        }
+    }
+
+    private static func remedy(_ error: HostError, _ what: String) -> String {
+        switch error.errno {
+        case .accessDenied, .notPermitted, .readOnly: "name \(what) in a directory that this user may write"
+        case .isDirectory: "name \(what) in it"
+        default: "name \(what) in a directory that exists"
+        }
+    }
+
+    /// Opens the source of random bytes once, to see that it gives some.
+    static func checkEntropy(_ path: String) throws(MachineError) {
+        let advice = "name a source of random bytes, like /dev/urandom"
+        do throws(HostError) {
+            let kind = try FileDescriptor.openForReading(path).status().kind
+            guard kind == .directory else { return }
+        } catch {
+            throw .spec("$.rng.src: \(path): cannot be opened: \(error.errno); \(advice)")
+        }
+        throw .spec("$.rng.src: \(path): is a directory; \(advice)")
+    }
+
+    /// Looks whether the host has enough free huge pages. A mapping of too many succeeds, and the first touch of a page
+    /// that is not there ends the process.
+    static func checkHugePages(_ plan: MachinePlan) throws(MachineError) {
+        guard let page = plan.backing.hugePageSize, page > 0 else { return }
+        let wanted = plan.memory.ranges.reduce(0) { $0 + $1.size / page }
+        let directory = "/sys/kernel/mm/hugepages/hugepages-\(page >> 10)kB"
+        let free = (HostProbe.number("\(directory)/free_hugepages") ?? 0)
+        let reserved = (HostProbe.number("\(directory)/resv_hugepages") ?? 0)
+        let usable = UInt64(max(0, free - reserved))
+        guard usable < wanted else { return }
+        throw .host(
+            "$.memory.hugepages: \(wanted) huge pages of \(page >> 10) KiB are needed, and \(usable) are free; "
+                + "reserve them by writing to \(directory)/nr_hugepages, or leave hugepages out")
+    }
+
+    /// More vCPUs than KVM takes.
+    static func vcpus(_ wanted: Int, limit: Int) -> MachineError {
+        .host("$.cpus.boot_vcpus: \(wanted) vCPUs are more than this host's KVM takes; make it at most \(limit)")
+    }
+
+    /// A vCPU thread that may not run on the processors that the spec names.
+    static func affinity(_ vcpu: Int, _ processors: [Int], _ error: HostError) -> MachineError {
+        guard error.errno == .invalid else { return .host("$.cpus.affinity: vCPU \(vcpu): \(error)") }
+        return .spec(
+            "$.cpus.affinity: vCPU \(vcpu): this process may run on none of the host CPUs "
+                + "\(processors.map(String.init).joined(separator: ", ")); name some that are online (see nproc, taskset)"
+        )
+    }
+}
+
+extension Errno {
+    /// `EADDRINUSE`.
+    fileprivate static let inUse = Errno(98)
+}

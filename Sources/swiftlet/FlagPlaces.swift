@@ -1,0 +1,30 @@
+import Machine
+
+/// Names the flag where a machine's error names a place in the JSON that the flags became.
+enum FlagPlaces {
+    private static let sections = [
+        "disks": "disk", "net": "net", "memory": "memory", "cpus": "cpus", "rng": "rng", "serial": "serial",
+        "console": "console", "debug_console": "debug-console",
+    ]
+    private static let keys = ["boot_vcpus": "boot", "max_vcpus": "max"]
+
+    /// An error in the words of the flags.
+    static func words(_ error: any Error) -> String {
+        let text = "\(error)"
+        guard error is MachineError, text.hasPrefix("$."), let end = text.firstIndex(of: ":") else { return text }
+        return (flag(String(text[text.index(text.startIndex, offsetBy: 2)..<end])) ?? "--kernel") + text[end...]
+    }
+
+    /// `disks[1].path` as `--disk #2: key 'path'`.
+    private static func flag(_ path: String) -> String? {
+        let parts = path.split(separator: ".", maxSplits: 1).map(String.init)
+        guard let section = parts.first else { return nil }
+        if section == "payload" { return parts.count == 2 ? "--\(parts[1])" : "--kernel" }
+        let pieces = section.split { $0 == "[" || $0 == "]" }
+        guard let name = pieces.first, let flag = sections[String(name)] else { return nil }
+        var text = "--\(flag)"
+        if pieces.count > 1, let index = Int(pieces[1]), index > 0 { text += " #\(index + 1)" }
+        if parts.count == 2 { text += ": key '\(keys[parts[1]] ?? parts[1])'" }
+        return text
+    }
+}
