@@ -26,7 +26,7 @@ package struct VMConfig: Sendable, Equatable {
     /// - Throws: `SpecError` with everything that is wrong; a syntax error alone.
     package static func parse(_ bytes: [UInt8], mode: ReadingMode = .strict) throws(SpecError) -> ParsedConfig {
         let report = Report(mode: mode)
-        return try read(try JSONParser.parse(bytes), report)
+        return try read(try JSONValue.parse(bytes), report)
     }
 
     /// Reads a configuration that was made from JSON or from flags, then validates it.
@@ -91,12 +91,17 @@ extension VMConfig {
         cpus = reader.section("cpus").map(CPUsConfig.init) ?? cpus
         memory = reader.section("memory").map(MemoryConfig.init) ?? memory
         payload = reader.section("payload").map(PayloadConfig.init)
+        // Clients that build their requests from templates send an empty payload for none.
+        if payload == PayloadConfig() { payload = nil }
         disks = reader.sections("disks").map(DiskConfig.init)
         net = reader.sections("net").map(NetConfig.init)
         rng = reader.section("rng").map(RNGConfig.init) ?? rng
         serial = reader.section("serial").map { ConsoleConfig($0, onPCI: false) } ?? serial
         console = reader.section("console").map { ConsoleConfig($0, onPCI: true) } ?? console
         debugConsole = reader.section("debug_console").map(DebugConsoleConfig.init) ?? debugConsole
+        // The terminal has one user. One that is named comes before the console's default; the console stays in the
+        // machine without output, as the guest finds it there under Cloud Hypervisor.
+        if reader.value("console") == nil, serial.mode == .tty || debugConsole.mode == .tty { console.mode = .null }
         reader.finish(
             ["cpus", "memory", "payload", "disks", "net", "rng", "serial", "console", "debug_console"],
             unsupported: Self.unsupported)

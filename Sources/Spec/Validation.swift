@@ -43,18 +43,7 @@ extension VMConfig {
         claim(rng.id, root.key("rng"))
         claim(console.id, root.key("console"))
 
-        var writable: [String: SpecPath] = [:]
-        for (index, disk) in disks.enumerated() where !disk.readonly {
-            let path = root.key("disks").index(index)
-            if let first = writable[disk.path] {
-                let place = first.text(report.style)
-                let advice = "two writers destroy a file system; set readonly or use a copy"
-                report.issue(
-                    .duplicate, path.key("path"), "\(quoted(disk.path)) is already written by \(place); \(advice)")
-            } else {
-                writable[disk.path] = path
-            }
-        }
+        validateImages(root, report)
         var taps: [String: SpecPath] = [:]
         for (index, net) in net.enumerated() {
             guard let tap = net.tap else { continue }
@@ -64,6 +53,30 @@ extension VMConfig {
                 report.issue(.duplicate, path.key("tap"), "\(quoted(tap)) is already used by \(place); choose another")
             } else {
                 taps[tap] = path
+            }
+        }
+    }
+
+    /// An image that is written has no other user: a second writer destroys a file system, and a reader's lock keeps
+    /// the writer from opening it. Paths are bytes, so spellings of one name that look alike are different files.
+    private func validateImages(_ root: SpecPath, _ report: Report) {
+        var writers: [[UInt8]: SpecPath] = [:]
+        var readers: [[UInt8]: SpecPath] = [:]
+        for (index, disk) in disks.enumerated() {
+            let path = root.key("disks").index(index)
+            let image = Array(disk.path.utf8)
+            if let first = writers[image] ?? (disk.readonly ? nil : readers[image]) {
+                let both = !disk.readonly && writers[image] != nil
+                let place = first.text(report.style)
+                let message =
+                    both
+                    ? "is already written by \(place); two writers destroy a file system; set readonly or use a copy"
+                    : "is also the image of \(place), and one of the two writes to it; set readonly on both or use a copy"
+                report.issue(.duplicate, path.key("path"), "\(quoted(disk.path)) \(message)")
+            } else if disk.readonly {
+                readers[image] = readers[image] ?? path
+            } else {
+                writers[image] = path
             }
         }
     }
@@ -90,7 +103,7 @@ extension DiskConfig {
         _ bytes: [UInt8], bootVCPUs: UInt32, mode: ReadingMode = .lenient
     ) throws(SpecError) -> Parsed<DiskConfig> {
         let report = Report(mode: mode)
-        let value = try JSONParser.parse(bytes)
+        let value = try JSONValue.parse(bytes)
         let disk = SectionReader(value, SpecPath(), report).map { DiskConfig($0) }
         try report.check()
         disk?.validate(bootVCPUs: bootVCPUs, SpecPath(), report)
@@ -107,7 +120,7 @@ extension NetConfig {
         _ bytes: [UInt8], bootVCPUs: UInt32, mode: ReadingMode = .lenient
     ) throws(SpecError) -> Parsed<NetConfig> {
         let report = Report(mode: mode)
-        let value = try JSONParser.parse(bytes)
+        let value = try JSONValue.parse(bytes)
         let net = SectionReader(value, SpecPath(), report).map { NetConfig($0) }
         try report.check()
         net?.validate(bootVCPUs: bootVCPUs, SpecPath(), report)

@@ -130,6 +130,33 @@ import Testing
         #expect(try config(json) == expected)
     }
 
+    @Test func takesAnEmptyPayloadForNone() throws {
+        for json in [#"{"payload":{}}"#, #"{"payload":{"kernel":null,"cmdline":null}}"#, #"{"payload":null}"#] {
+            #expect(try config(json) == VMConfig())
+        }
+    }
+
+    @Test func givesTheTerminalToTheConsoleThatAsksForIt() throws {
+        let serial = try config(#"{"serial":{"mode":"Tty"}}"#)
+        #expect(serial.serial.mode == .tty && serial.console.mode == .null)
+        let debug = try config(#"{"console":null,"debug_console":{"mode":"Tty"}}"#)
+        #expect(debug.debugConsole.mode == .tty && debug.console.mode == .null)
+        #expect(try config { $0.serial = "tty" } == serial)
+        #expect(try config(#"{"serial":{"mode":"Pty"}}"#).console.mode == .tty)
+    }
+
+    @Test func takesImagesThatNobodyWritesTwice() throws {
+        let twice = try config(#"{"disks":[{"path":"/a","readonly":true},{"path":"/a","readonly":true}]}"#)
+        #expect(twice.disks.count == 2)
+        // Two spellings of one letter are two names to the kernel.
+        let spellings = try config(#"{"disks":[{"path":"/\u00e9"},{"path":"/e\u0301"}]}"#)
+        #expect(spellings.disks.count == 2)
+    }
+
+    @Test func takesWholeNumbersInAnyForm() throws {
+        #expect(try config(#"{"memory":{"size":1.073741824e9}}"#).memory.size == 1 << 30)
+    }
+
     @Test func passesOverUnknownFieldsWhenLenient() throws {
         let json = #"{"sgx_epc":[1],"disks":[{"path":"/a","raedonly":true}],"memory":{"size":16777216,"x":{}}}"#
         let parsed = try VMConfig.parse(Array(json.utf8), mode: .lenient)

@@ -2,10 +2,6 @@
 extension Rejection {
     static let payloadAndDisks: [Rejection] = [
         Rejection(
-            #"{"payload":{}}"#,
-            #"$.payload: names neither a kernel nor a firmware; give one, or leave the payload out for the sel"#
-                + #"f-test"#),
-        Rejection(
             #"{"payload":{"cmdline":"quiet"}}"#,
             #"$.payload: names neither a kernel nor a firmware; give one, or leave the payload out for the sel"#
                 + #"f-test"#),
@@ -26,6 +22,17 @@ extension Rejection {
             #"{"disks":[{"path":"/a","readonly":false},{"path":"/a"}]}"#,
             #"$.disks[1].path: "/a" is already written by $.disks[0]; two writers destroy a file system; set r"#
                 + #"eadonly or use a copy"#),
+        Rejection(
+            #"{"disks":[{"path":"/a","readonly":true},{"path":"/a","readonly":true},{"path":"/a"}]}"#,
+            #"$.disks[2].path: "/a" is also the image of $.disks[0], and one of the two writes to it; set read"#
+                + #"only on both or use a copy"#),
+        Rejection(
+            #"{"disks":[{"path":"/a"},{"path":"/a","readonly":true}]}"#,
+            #"$.disks[1].path: "/a" is also the image of $.disks[0], and one of the two writes to it; set read"#
+                + #"only on both or use a copy"#),
+        Rejection(
+            #"{"disks":[{"path":"/a","id":"__\u0301x"}]}"#,
+            "$.disks[0].id: \"__\u{301}x\" begins with '__', which is kept for built-in devices; choose another name"),
         Rejection(
             #"{"disks":[{"path":"/a","id":"x"},{"path":"/b","id":"x"}],"net":[{"id":"x"}]}"#,
             #"$.disks[1].id: "x" is already the id of $.disks[0]; choose another"#,

@@ -84,8 +84,11 @@ import Testing
                 "--kernel: names neither a kernel nor a firmware; give one, or leave the payload out for the self-test"
             ])
         #expect(
-            issues { $0.serial = "tty" } == [
-                "--serial: key 'mode': Tty is already the mode of --console; only one can have the terminal, turn one off"
+            issues {
+                $0.console = "tty"
+                $0.serial = "tty"
+            } == [
+                "--serial: Tty is already the mode of --console; only one can have the terminal, turn one off"
             ])
         #expect(
             issues { $0.disks = ["path=/a", "path=/a"] } == [
@@ -119,7 +122,7 @@ import Testing
             "queue_affinity=[0@[1]]",
             "key 'queue_affinity': 'queue_affinity' is not supported yet by this version; remove it"
         ),
-        ("socket=/s", "key 'socket': 'vhost_socket' is not supported yet by this version; remove it"),
+        ("socket=/s", "key 'socket': 'socket' is not supported yet by this version; remove it"),
         ("bw_size=10", "key 'bw_size': \"10\": rate limiting is not supported yet by this version; remove it"),
         ("direct", "key 'direct': has no value; write direct=…"),
         ("direct=on,direct=off", "key 'direct': given twice; keep one"),
@@ -128,6 +131,40 @@ import Testing
     func refusesWrongDisks(options: String, message: String) {
         let text = options.isEmpty ? "" : "path=/a," + options
         #expect(issues { $0.disks = [text] } == ["--disk: " + message])
+    }
+
+    @Test func callsKeysWhatTheyAreOnTheCommandLine() {
+        #expect(
+            issues { $0.cpus = "boot_vcpus=2" } == ["--cpus: key 'boot_vcpus': unknown; did you mean 'boot'?"])
+        #expect(
+            issues { $0.cpus = "boot=4,max=2" }
+                == ["--cpus: key 'max': 2 is less than boot, 4; raise it or lower boot"])
+        #expect(
+            issues { $0.cpus = "boot=4,topology=1:2:1:1" }
+                == ["--cpus: key 'topology': 1 x 2 x 1 x 1 is 2, but max is 4; make them equal"])
+        #expect(
+            issues {
+                $0.cpus = "max_phys_bits=36"
+                $0.memory = "size=64G"
+            } == [
+                "--memory: key 'size': 68719476736 bytes do not fit into 36 address bits; "
+                    + "raise --cpus: key 'max_phys_bits'"
+            ])
+        #expect(
+            issues { $0.disks = ["path=/a,vhost_user=on"] }
+                == ["--disk: key 'vhost_user': on is not supported yet by this version; only off is"])
+        #expect(issues { $0.disks = ["path=/a,vhost_user=off"] } == [])
+        #expect(issues { $0.net = ["fds=[3]"] } == ["--net: key 'fds': unknown; did you mean 'fd'?"])
+        #expect(
+            issues { $0.cpus = "nested=off" }
+                == ["--cpus: key 'nested': off is not supported yet by this version; only on is"])
+    }
+
+    @Test func keepsMessagesOnOneShortLine() {
+        let found = issues { $0.disks = ["path=/a,x\ny\u{2028}\u{202e}" + String(repeating: "k", count: 500) + "=1"] }
+        #expect(found.count == 1)
+        #expect(found.first?.hasPrefix("--disk: key 'x\\ny\\u2028\\u202ekkk") == true)
+        #expect((found.first?.utf8.count ?? 0) < 800)
     }
 
     @Test func refusesWrongLists() {
@@ -140,7 +177,7 @@ import Testing
                 == ["--cpus: key 'topology': got \"1:2:3\", expected threads:cores:dies:packages, like 1:2:1:1"])
         #expect(
             issues { $0.cpus = "features=[amx]" }
-                == ["--cpus: key 'features.amx': true is not supported yet by this version; only false is"])
+                == ["--cpus: key 'features.amx': on is not supported yet by this version; only off is"])
         #expect(
             issues { $0.cpus = "affinity=[0@[3-1]]" }
                 == ["--cpus: key 'affinity': got \"[0@[3-1]]\", expected a list like [0@[1,2],1@[3]]"])
@@ -149,7 +186,7 @@ import Testing
                 == true)
         #expect(
             issues { $0.net = ["fd=[3,4]"] }
-                == ["--net: key 'fd': 'fds' is not supported yet by this version; remove it"])
+                == ["--net: key 'fd': 'fd' is not supported yet by this version; remove it"])
     }
 
     @Test func refusesWrongConsoles() {
@@ -160,7 +197,13 @@ import Testing
         #expect(issues { $0.serial = "file" } == ["--serial: key 'file': has no value; write file=…"])
         #expect(
             issues { $0.serial = "" }
-                == ["--serial: missing; give one of off, null, tty, pty, file=<path>, socket=<path>"])
+                == ["--serial: no mode; give one of off|tty|pty|null|file=<path>|socket=<path>"])
+        #expect(
+            issues { $0.console = "id=x" }
+                == ["--console: no mode; give one of off|tty|pty|null|file=<path>|socket=<path>"])
+        #expect(
+            issues { $0.debugConsole = "iobase=0xe9" }
+                == ["--debug-console: no mode; give one of off|tty|pty|null|file=<path>"])
         #expect(
             issues { $0.debugConsole = "pty,iobase=233" } == [
                 "--debug-console: key 'iobase': got \"233\", expected a port in hexadecimal from 0x0 to 0xffff, like 0xe9"

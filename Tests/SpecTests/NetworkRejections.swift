@@ -67,7 +67,7 @@ extension Rejection {
             #"{"console":{"mode":"Off"},"serial":{"mode":"File","file":""}}"#,
             #"$.serial.file: empty; give a path or remove the field"#),
         Rejection(
-            #"{"serial":{"mode":"Tty"}}"#,
+            #"{"console":{"mode":"Tty"},"serial":{"mode":"Tty"}}"#,
             #"$.serial.mode: Tty is already the mode of $.console; only one can have the terminal, turn one off"#),
         Rejection(
             #"{"console":{"mode":"Off"},"serial":{"mode":"Tty"},"debug_console":{"mode":"Tty"}}"#,

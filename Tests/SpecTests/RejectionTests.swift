@@ -31,6 +31,24 @@ import Testing
     @Test func keepsAtMostAHundredIssues() {
         let members = (0..<5000).map { "\"x\($0)\":1" }.joined(separator: ",")
         #expect(issues("{\(members)}").count == 100)
+        let disks = [String](repeating: #"{"x":1}"#, count: 20_000).joined(separator: ",")
+        #expect(issues("{\"disks\":[\(disks)]}").count == 100)
+    }
+
+    @Test(.timeLimit(.minutes(1))) func spendsLittleOnHugeObjects() throws {
+        let name = String(repeating: "boot_vcpus", count: 6)
+        let members = (0..<30_000).map { "\"\(name)\($0)\":1" }.joined(separator: ",")
+        for mode in [ReadingMode.strict, .lenient] {
+            do {
+                #expect(try VMConfig.parse(Array("{\(members)}".utf8), mode: mode).warnings.count == 100)
+            } catch {
+                #expect(mode == .strict && error.issues.count == 100)
+            }
+        }
+        let long = String(repeating: "x", count: 100_000)
+        let issue = issues("{\"\(long)\":1}").first ?? ""
+        #expect(issue.hasPrefix("$[\"xxx") && issue.utf8.count < 1000)
+        #expect(issues("{\"a\\u2028\\u202eb\":1}").first?.hasPrefix(#"$["a\u2028\u202eb"]: unknown"#) == true)
     }
 }
 

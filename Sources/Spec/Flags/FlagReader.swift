@@ -21,11 +21,13 @@ struct FlagReader {
             return object
         }
         let before = report.issues.count
+        let names = syntax.keys.map(\.name)
         var seen: Set<String> = []
         for option in options {
-            let place = path.key(option.key)
+            let place = path.option(option.key)
             guard let key = syntax.keys.first(where: { $0.name == option.key }) else {
-                report.unknown(place, option.key, known: syntax.keys.map(\.name))
+                let meant = syntax.keys.first { $0.field == option.key }?.name
+                report.unknown(place, option.key, meant: meant, known: names)
                 continue
             }
             if !seen.insert(key.name).inserted {
@@ -36,8 +38,8 @@ struct FlagReader {
         }
         let choosesMode = syntax.keys.contains { if case .mode = $0.kind { true } else { false } }
         if choosesMode, object["mode"] == nil, report.issues.count == before {
-            let socket = syntax.keys.contains { $0.name == "socket" } ? ", socket=<path>" : ""
-            report.issue(.missing, path, "missing; give one of off, null, tty, pty, file=<path>\(socket)")
+            let socket = syntax.keys.contains { $0.name == "socket" } ? "|socket=<path>" : ""
+            report.issue(.missing, path, "no mode; give one of off|tty|pty|null|file=<path>\(socket)")
         }
         return object
     }

@@ -7,7 +7,10 @@ package enum JSONLayout: Sendable {
 }
 
 extension JSONValue {
-    /// The value as JSON text (RFC 8259); control characters are escaped, everything else stands as it is.
+    /// The value as JSON text (RFC 8259); invisible characters are escaped, everything else stands as it is.
+    ///
+    /// JSONEncoder does not do this: it knows no order of members but the alphabet's or none, and a configuration that
+    /// people read has `cpus` before `console`, and `path` near the front of a disk.
     package func text(_ layout: JSONLayout = .compact) -> String {
         var writer = JSONWriter(layout: layout)
         writer.write(self, depth: 0)
@@ -68,12 +71,22 @@ private struct JSONWriter {
             case 0x0a: output += "\\n"
             case 0x0d: output += "\\r"
             case 0x09: output += "\\t"
-            case 0..<0x20, 0x7f..<0xa0:
-                let digits = String(scalar.value, radix: 16)
-                output += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: output.unicodeScalars.append(scalar)
+            case 0x20..<0x7f: output.unicodeScalars.append(scalar)
+            default: writeBeyondASCII(scalar)
             }
         }
         output += "\""
+    }
+
+    /// Controls, line separators and marks of direction would break or disguise the line that they stand in.
+    private mutating func writeBeyondASCII(_ scalar: Unicode.Scalar) {
+        switch scalar.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator:
+            for unit in String(scalar).utf16 {
+                let digits = String(unit, radix: 16)
+                output += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            }
+        default: output.unicodeScalars.append(scalar)
+        }
     }
 }

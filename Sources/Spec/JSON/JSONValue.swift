@@ -1,7 +1,7 @@
 /// A JSON text as a value (RFC 8259).
 ///
-/// Numbers keep the text they were written with: a number that no Swift type holds is still a value, so that the
-/// reader that knows its place in the document can name both in the error.
+/// A number that no Swift type holds is still a value, so that the reader that knows its place in the document can
+/// name it in the error.
 package enum JSONValue: Sendable, Equatable {
     case null
     case bool(Bool)
@@ -31,38 +31,55 @@ package enum JSONValue: Sendable, Equatable {
         case .array(let items): items.isEmpty ? "[]" : "a list of \(items.count)"
         case .object(let object): object.keys.isEmpty ? "{}" : "an object"
         case .string(let text): quoted(text)
-        case .null, .bool, .number: shortened(text())
+        case .number(.unrepresentable): "a number out of range or not in JSON's form"
+        case .null, .bool, .number: text()
         }
     }
 }
 
-/// A JSON number: what it means to each Swift type, and how it was written.
-package struct JSONNumber: Sendable, Equatable {
-    /// The number as written, in JSON's grammar.
-    package let text: String
-
-    /// A number that a parser has already checked against JSON's grammar.
-    init(checked text: String) { self.text = text }
+/// A JSON number, in the narrowest type that holds it.
+package enum JSONNumber: Sendable, Equatable {
+    /// A whole number.
+    case signed(Int64)
+    /// A whole number that only an unsigned integer holds.
+    case unsigned(UInt64)
+    /// A number with a fraction, or a whole one beyond 64 bits, as the nearest double; always finite.
+    case real(Double)
+    /// What no type holds, like 1e400, or what JSON does not allow, like 01.
+    case unrepresentable
 
     /// A number from an integer.
-    package init(_ value: some FixedWidthInteger) { text = String(value) }
-
-    /// Whether it is written without a fraction and without an exponent.
-    package var isWhole: Bool { !text.utf8.contains { $0 == 0x2e || $0 == 0x65 || $0 == 0x45 } }
-
-    /// The number as an integer; nil where it is written with a fraction or an exponent, or does not fit.
-    package func integer<Integer: FixedWidthInteger>(_ type: Integer.Type) -> Integer? {
-        isWhole ? Integer(text) : nil
+    package init(_ value: some FixedWidthInteger) {
+        if let value = Int64(exactly: value) {
+            self = .signed(value)
+        } else if let value = UInt64(exactly: value) {
+            self = .unsigned(value)
+        } else {
+            self = .unrepresentable
+        }
     }
 
-    /// The nearest double; nil where its magnitude is beyond a double's.
-    package var double: Double? {
-        guard let value = Double(text), value.isFinite else { return nil }
-        return value
+    /// The number as JSON text; one that no type holds is null, as it cannot be written.
+    package var text: String {
+        switch self {
+        case .signed(let value): String(value)
+        case .unsigned(let value): String(value)
+        case .real(let value): String(value)
+        case .unrepresentable: "null"
+        }
+    }
+
+    /// The number as an integer; nil where it has a fraction or does not fit.
+    package func integer<Integer: FixedWidthInteger>(_ type: Integer.Type) -> Integer? {
+        switch self {
+        case .signed(let value): Integer(exactly: value)
+        case .unsigned(let value): Integer(exactly: value)
+        case .real, .unrepresentable: nil
+        }
     }
 }
 
-/// A JSON object: its members in the order of the text, each key once.
+/// A JSON object: its members in the order in which they were added, each key once.
 package struct JSONObject: Sendable, Equatable {
     /// The keys, in order.
     package private(set) var keys: [String] = []
@@ -91,9 +108,4 @@ package struct JSONObject: Sendable, Equatable {
 func quoted(_ text: String) -> String {
     let value = JSONValue.string(String(text.unicodeScalars.prefix(80)))
     return text.unicodeScalars.count > 80 ? value.text() + "…" : value.text()
-}
-
-/// A text cut to a length that fits into a message.
-func shortened(_ text: String) -> String {
-    text.utf8.count > 80 ? String(text.prefix(80)) + "…" : text
 }

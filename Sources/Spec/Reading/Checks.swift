@@ -12,6 +12,9 @@ struct Checks {
         report.issue(kind, path.key(key), message)
     }
 
+    /// Another field of the section, as the person who gave it calls it.
+    func name(_ key: String) -> String { path.key(key).lastName(report.style) }
+
     func invalid(_ key: String, _ message: String) { report(.invalid, key, message) }
 
     func range<Integer: FixedWidthInteger>(_ key: String, _ value: Integer, _ range: ClosedRange<Integer>) {
@@ -46,7 +49,8 @@ struct Checks {
         guard let id, id != fixed else { return }
         noNull("id", id)
         if id.isEmpty { invalid("id", "empty; give a name or remove the field to have one chosen") }
-        if id.hasPrefix("__") {
+        // Byte by byte: a mark that combines with the second sign would hide it from a comparison of characters.
+        if id.utf8.starts(with: "__".utf8) {
             invalid("id", "\(quoted(id)) begins with '__', which is kept for built-in devices; choose another name")
         }
         if id.utf8.count > Limits.idLength {

@@ -1,9 +1,9 @@
 /// Which values a field of Cloud Hypervisor's format may have although this version does not implement it: those that
-/// ask for nothing. null and empty lists always do, and false where it is the default.
+/// ask for nothing. null always does.
 enum Harmless: Sendable {
-    /// Only null, false and empty lists.
+    /// Also false and empty lists, for fields that are off or empty unless they are set.
     case nothing
-    /// Also its documented default.
+    /// Also its documented default, which need not be false.
     case value(JSONValue)
     /// Also an object whose members are all harmless.
     case members([String: Harmless])
@@ -11,27 +11,29 @@ enum Harmless: Sendable {
     static func text(_ text: String) -> Harmless { .value(.string(text)) }
     static func number(_ number: Int) -> Harmless { .value(.integer(number)) }
 
-    /// Whether the field is true unless it is turned off, so that false asks for something.
-    private var isOn: Bool {
-        if case .value(.bool(true)) = self { true } else { false }
-    }
-
     /// Reports every part of a value that asks for something.
-    func check(_ value: JSONValue, _ path: SpecPath, _ name: String, _ report: Report) {
-        if value == .null || value == .array([]) { return }
-        if value == .bool(false), !isOn { return }
+    func check(_ value: JSONValue, _ path: SpecPath, _ report: Report) {
+        if value == .null { return }
         switch self {
         case .nothing:
+            if value == .bool(false) || value == .array([]) { return }
+            let name = path.lastName(report.style)
             report.issue(.unsupported, path, "'\(name)' is not supported yet by this version; remove it")
         case .value(let standard):
             if value == standard { return }
+            let (given, allowed) = (Self.text(value, report.style), Self.text(standard, report.style))
             report.issue(
-                .unsupported, path, "\(value.excerpt) is not supported yet by this version; only \(standard.excerpt) is"
-            )
+                .unsupported, path, "\(given) is not supported yet by this version; only \(allowed) is")
         case .members(let members):
             guard let reader = SectionReader(value, path, report) else { return }
             reader.finish([], unsupported: members)
         }
+    }
+
+    /// A value as the person who gave it writes it.
+    private static func text(_ value: JSONValue, _ style: SpecPath.Style) -> String {
+        if style == .flags, case .bool(let flag) = value { return flag ? "on" : "off" }
+        return value.excerpt
     }
 
     /// Where a device sits on the PCI bus: one segment, no IOMMU, slots given out in order.

@@ -111,11 +111,12 @@ struct SectionReader {
 
     /// Checks the names: each must be supported, or unsupported with a value that asks for nothing.
     func finish(_ supported: [String], unsupported: [String: Harmless] = [:]) {
+        let known = supported + unsupported.keys.sorted()
         for key in object.keys where !supported.contains(key) {
             if let harmless = unsupported[key] {
-                harmless.check(object[key] ?? .null, path.key(key), key, report)
+                harmless.check(object[key] ?? .null, path.key(key), report)
             } else {
-                report.unknown(path.key(key), key, known: supported + unsupported.keys.sorted())
+                report.unknown(path.key(key), key, known: known)
             }
         }
     }
@@ -124,6 +125,7 @@ struct SectionReader {
 /// `got "x" (a string), expected …`
 func mismatch(_ value: JSONValue, _ expected: String) -> String {
     switch value {
+    case .number(.unrepresentable): "got \(value.excerpt), expected \(expected)"
     case .string, .number, .bool: "got \(value.excerpt) (\(value.typeName)), expected \(expected)"
     case .null, .array, .object: "got \(value.typeName), expected \(expected)"
     }

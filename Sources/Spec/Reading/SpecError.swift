@@ -38,7 +38,7 @@ package struct SpecIssue: Sendable, Equatable, CustomStringConvertible {
     package var description: String { "\(path): \(message)" }
 }
 
-/// Why a configuration cannot be used: everything that was found wrong with it, in the order of the document.
+/// Why a configuration cannot be used: everything that was found wrong with it, at most `Report.limit` issues.
 package struct SpecError: Error, Sendable, Equatable, CustomStringConvertible {
     /// At least one issue.
     package let issues: [SpecIssue]

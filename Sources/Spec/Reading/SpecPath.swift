@@ -4,6 +4,8 @@ struct SpecPath: Equatable {
     enum Step: Equatable {
         case key(String)
         case index(Int)
+        /// A key of an option list as it was typed, which no field needs to have.
+        case option(String)
     }
 
     /// How a person who wrote the configuration would point at a place.
@@ -18,6 +20,9 @@ struct SpecPath: Equatable {
 
     /// The path of a member.
     func key(_ name: String) -> SpecPath { SpecPath(steps: steps + [.key(name)]) }
+
+    /// The path of an option that was typed.
+    func option(_ name: String) -> SpecPath { SpecPath(steps: steps + [.option(name)]) }
 
     /// The path of a list's item.
     func index(_ index: Int) -> SpecPath { SpecPath(steps: steps + [.index(index)]) }
@@ -43,19 +48,36 @@ struct SpecPath: Equatable {
             if index > 0 { text += " #\(index + 1)" }
             rest = rest.dropFirst()
         }
-        if case .key(let field)? = rest.first {
-            let known = syntax?.keys.first { $0.field == field }?.name ?? field
-            let name = Self.isPlain(known) ? known : String(quoted(known).dropFirst().dropLast())
+        if case .option(let name)? = rest.first { return text + ": key '\(Self.printable(name))'" }
+        // A console's mode is a key of its own for each mode, which the message names.
+        if case .key(let field)? = rest.first, field != "mode" {
+            let name = Self.flagName(field, syntax)
             text += ": key '\(name)\(Self.join(rest.dropFirst()))'"
         }
         return text
+    }
+
+    /// The name of the path's last field: the format's own, or the flag's key that sets it.
+    func lastName(_ style: Style) -> String {
+        guard case .key(let field)? = steps.last else { return "" }
+        guard style == .flags, case .key(let section)? = steps.first else { return Self.printable(field) }
+        return Self.flagName(field, FlagSyntax.all.first { $0.section == section })
+    }
+
+    private static func flagName(_ field: String, _ syntax: FlagSyntax?) -> String {
+        printable(syntax?.keys.first { $0.field == field }?.name ?? field)
+    }
+
+    /// A name with everything escaped that would break a message's line, cut to a length that fits into it.
+    private static func printable(_ name: String) -> String {
+        isPlain(name) ? name : String(quoted(name).dropFirst().dropLast())
     }
 
     private static func join(_ steps: ArraySlice<Step>) -> String {
         var text = ""
         for step in steps {
             switch step {
-            case .key(let name):
+            case .key(let name), .option(let name):
                 text += isPlain(name) ? ".\(name)" : "[\(quoted(name))]"
             case .index(let index): text += "[\(index)]"
             }

@@ -90,8 +90,8 @@ extension CPUsConfig {
         checks.range("max_vcpus", maxVCPUs, Limits.vcpus)
         checks.range("max_phys_bits", maxPhysBits, Limits.physicalAddressBits)
         if maxVCPUs < bootVCPUs {
-            checks.invalid(
-                "max_vcpus", "\(maxVCPUs) is less than boot_vcpus, \(bootVCPUs); raise it or lower boot_vcpus")
+            let boot = checks.name("boot_vcpus")
+            checks.invalid("max_vcpus", "\(maxVCPUs) is less than \(boot), \(bootVCPUs); raise it or lower \(boot)")
         }
         topology?.validate(maxVCPUs, path.key("topology"), report)
         var bound: Set<UInt32> = []
@@ -138,7 +138,8 @@ extension CPUTopology {
         checks.range("packages", packages, 1...4096)
         if total != UInt64(maxVCPUs) {
             let product = "\(threadsPerCore) x \(coresPerDie) x \(diesPerPackage) x \(packages) is \(total)"
-            report.issue(.invalid, path, "\(product), but max_vcpus is \(maxVCPUs); make them equal")
+            let max = SpecPath().key("cpus").key("max_vcpus").lastName(report.style)
+            report.issue(.invalid, path, "\(product), but \(max) is \(maxVCPUs); make them equal")
         }
     }
 }

@@ -64,8 +64,8 @@ extension MemoryConfig {
             checks.invalid("size", "got \(size), expected a multiple of the \(page) size, \(unit)")
         }
         if maxPhysBits < 46, size >= 1 << UInt64(maxPhysBits) {
-            checks.invalid(
-                "size", "\(size) bytes do not fit into \(maxPhysBits) address bits; raise cpus.max_phys_bits")
+            let bits = SpecPath().key("cpus").key("max_phys_bits").text(report.style)
+            checks.invalid("size", "\(size) bytes do not fit into \(maxPhysBits) address bits; raise \(bits)")
         }
         if shared, mergeable {
             checks.invalid(
