@@ -68,15 +68,18 @@ extension LinuxGuests {
 
         /// The SHA-256 of a file in an unmounted file system, in hexadecimal.
         private func hash(of file: String, on disk: String) throws -> String {
-            let read = try runProcess(Command("debugfs", ["-R", "cat \(file)", disk]))
-            return try sha256(read.output)
+            let copy = "\(disk).file"
+            let read = try runProcess(Command("debugfs", ["-R", "dump \(file) \(copy)", disk]))
+            try #require(read.succeeded, "\(read)")
+            defer { try? FileManager.default.removeItem(atPath: copy) }
+            return try sha256(of: copy)
         }
     }
 }
 
-/// The SHA-256 of bytes, in hexadecimal.
-func sha256(_ bytes: [UInt8]) throws -> String {
-    let result = try runProcess(Command("sha256sum"), input: bytes)
+/// The SHA-256 of a file, in hexadecimal.
+func sha256(of path: String) throws -> String {
+    let result = try runProcess(Command("sha256sum", [path]))
     try #require(result.succeeded, "\(result)")
     return String(result.text.prefix(64))
 }
