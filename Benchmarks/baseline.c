@@ -3,8 +3,8 @@
 //
 //     baseline [MIB]      memory of the guest (default 256)
 //
-// Prints the microseconds from the start of main to the guest's exit, behind the seconds of the line itself. Plain C, static, without error handling beyond
-// naming the step that failed.
+// Prints the microseconds from the start of main to the guest's exit, behind the seconds of the line itself. Plain C,
+// static, without error handling beyond naming the step that failed.
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdio.h>

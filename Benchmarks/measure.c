@@ -4,14 +4,15 @@
 //
 //     -n N          measured rounds (default 10); a round runs every command once, the first one first in even rounds
 //     -w N          warm-up rounds that are not counted (default 1)
-//     -m TEXT       a run ends when TEXT appears on standard output; the command is then killed (default: when it exits)
-//     -k KEY        a run ends at the moment that the command itself tells, in a line "[SECONDS] .. KEY=MICROSECONDS": both
+//     -m TEXT       a run ends when TEXT is printed; the command is then killed (default: when it exits)
+//     -k KEY        a run ends at the moment that the command tells, in a line "[SECONDS] .. KEY=MICROSECONDS": both
 //                   numbers count from the same moment, so the line's arrival here says when that was
 //     -t S          seconds after which a run counts as hung and all fails (default 60)
 //     -o FILE       append every single time: NAME, a tab, microseconds
 //
-// The time of a run starts in the child, right before execve. Prints a line of "name n min median" for each command and
-// of "name ratio-of-min ratio-of-median median-difference" for each one against the last, in microseconds.
+// The time of a run starts in the child, right before execve. Prints lines of fields between tabs, in microseconds:
+// "time", name, n, min, median for each command; "against", name, the last command's name, ratio of the minima, ratio
+// of the medians, median of the pairwise differences for each but the last one.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
