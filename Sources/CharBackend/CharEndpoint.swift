@@ -10,7 +10,11 @@ protocol CharEndpoint: AnyObject, Sendable {
     var listener: Int32? { get }
     /// Takes a client that waits.
     func accept()
-    /// Reads at most `limit` bytes; an empty array when there are none now.
+    /// Whether it is read even while the guest has no room: the terminal's user may want to say something to the VMM.
+    var readsAhead: Bool { get }
+    /// Whether bytes that were read ahead wait for `read`.
+    var hasWaiting: Bool { get }
+    /// Reads at most `limit` bytes, those that wait first; an empty array when there are none now.
     func read(limit: Int) -> [UInt8]
     /// Writes what it can without blocking; the number of bytes done with, thrown away ones included.
     func write(_ bytes: [UInt8]) -> Int
@@ -22,6 +26,8 @@ extension CharEndpoint {
     var listener: Int32? { nil }
     func accept() {}
     var discardsNow: Bool { false }
+    var readsAhead: Bool { false }
+    var hasWaiting: Bool { false }
 }
 
 /// Tells the log of a backend's trouble, once for each kind.

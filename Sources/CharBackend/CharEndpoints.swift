@@ -10,10 +10,13 @@ final class TtyEndpoint: CharEndpoint {
         var ended = false
         var failed = false
         var keys = EscapeKeys()
+        /// What the user typed while the guest had no room, at most `typeAhead` bytes.
+        var waiting: [UInt8] = []
     }
     private let state = Mutex(State())
     private let interactive: Bool
     private let onQuit: @Sendable () -> Void
+    private static let typeAhead = 4096
 
     /// - Parameter onQuit: called when the user types Ctrl-A x at a terminal.
     init(onQuit: @escaping @Sendable () -> Void) throws(HostError) {
@@ -34,20 +37,39 @@ final class TtyEndpoint: CharEndpoint {
     var outputDescriptor: Int32? { output.raw }
     var discardsNow: Bool { state.withLock { $0.failed } }
 
+    // A guest that takes no input must not keep its user from ending it.
+    var readsAhead: Bool { interactive }
+    var hasWaiting: Bool { state.withLock { !$0.waiting.isEmpty } }
+
     func read(limit: Int) -> [UInt8] {
-        guard let bytes = readAvailable(input, limit: limit) else {
+        guard interactive else {
+            if let bytes = readAvailable(input, limit: limit) { return bytes }
             state.withLock { $0.ended = true }
             return []
         }
-        guard interactive else { return bytes }
-        let (passed, quit) = state.withLock { state -> ([UInt8], Bool) in
+        var keys = [PollEntry(input.raw, forReading: true)]
+        PollEntry.wait(&keys, timeout: 0)
+        if keys[0].isReadable { readKeys() }
+        return state.withLock { state in
+            let taken = Array(state.waiting.prefix(limit))
+            state.waiting.removeFirst(taken.count)
+            return taken
+        }
+    }
+
+    /// Reads what the user typed: keys for the VMM take effect, the others wait for the guest.
+    private func readKeys() {
+        guard let bytes = readAvailable(input, limit: Self.typeAhead) else {
+            return state.withLock { $0.ended = true }
+        }
+        let quit = state.withLock { state in
             var passed: [UInt8] = []
             var quit = false
             for byte in bytes { quit = state.keys.take(byte, &passed) || quit }
-            return (passed, quit)
+            state.waiting += passed.prefix(Self.typeAhead - state.waiting.count)
+            return quit
         }
         if quit { onQuit() }
-        return passed
     }
 
     func write(_ bytes: [UInt8]) -> Int {

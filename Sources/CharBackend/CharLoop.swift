@@ -112,7 +112,9 @@ package final class CharLoop: Sendable {
                 entries.append(PollEntry(listener, forReading: true))
                 meaning.append((index, .listener))
             }
-            if let input = line.endpoint.inputDescriptor, line.port.inputRoom > 0 {
+            let room = line.port.inputRoom
+            if room > 0, line.endpoint.hasWaiting { take(line) }
+            if let input = line.endpoint.inputDescriptor, room > 0 || line.endpoint.readsAhead {
                 entries.append(PollEntry(input, forReading: true))
                 meaning.append((index, .input))
             }
@@ -131,14 +133,18 @@ package final class CharLoop: Sendable {
             case .wake: wake.drain()
             case .listener: lines[index].endpoint.accept()
             case .input:
-                let bytes = lines[index].endpoint.read(limit: lines[index].port.inputRoom)
-                if !bytes.isEmpty { lines[index].port.deliver(bytes) }
+                take(lines[index])
             case .output: transfer(lines[index])
             }
         }
     }
 
     private enum Kind { case wake, listener, input, output }
+
+    private func take(_ line: Line) {
+        let bytes = line.endpoint.read(limit: line.port.inputRoom)
+        if !bytes.isEmpty { line.port.deliver(bytes) }
+    }
 
     private func transfer(_ line: Line) {
         let bytes = line.port.pending(limit: 16 << 10)

@@ -27,7 +27,7 @@ struct Swiftlet: ParsableCommand {
             try command.run()
         } catch {
             // What is wrong with the command line is one line, as every other mistake is.
-            guard exitCode(for: error) == .validationFailure else { exit(withError: error) }
+            guard !(error is ExitCode), exitCode(for: error) == .validationFailure else { exit(withError: error) }
             let lines = message(for: error).split(separator: "\n").joined(separator: " ")
             StandardStreams.error("swiftlet: \(lines); see swiftlet --help")
             exit(withError: ExitCode(ExitStatus.usage))

@@ -1,0 +1,93 @@
+import Glibc
+import TestSupport
+import Testing
+
+/// How the process ends, and what ends it.
+@Suite struct ExitStatusTests {
+    private let scratch: ScratchDirectory
+    init() throws { scratch = try ScratchDirectory("exit") }
+
+    @Test func powerOffIsSuccess() throws {
+        let result = try Swiftlet.run(spec: Swiftlet.ttySpec, ["--self-test", "mode=hello"])
+        #expect(result.ending == .exited(0), "\(result)")
+        #expect(result.text.contains("hello from the self-test guest"))
+        #expect(result.errors.isEmpty)
+    }
+
+    @Test func failedSelfTestIsOne() throws {
+        let result = try Swiftlet.run(spec: Swiftlet.ttySpec, ["--self-test", "mode=nonsense"])
+        #expect(result.ending == .exited(1), "\(result)")
+        #expect(result.text.contains("unknown mode=nonsense: FAILED") || result.text.contains("unknown mode=nonsense"))
+        #expect(result.text.contains("selftest: FAIL (1 checks failed)"))
+    }
+
+    @Test func fullSelfTestPasses() throws {
+        let result = try Swiftlet.run(spec: Swiftlet.ttySpec)
+        #expect(result.ending == .exited(0), "\(result)")
+        #expect(result.text.contains("selftest: PASS"))
+        #expect(!result.text.contains("FAILED"))
+    }
+
+    @Test func tripleFaultIsSeventy() throws {
+        let result = try Swiftlet.run(spec: Swiftlet.spec(), ["--self-test", "mode=triple-fault"])
+        expectRefusal(result, 70, "the guest died: vCPU 0 took a triple fault")
+    }
+
+    @Test func aGuestOfUnknownInstructionsIsSeventy() throws {
+        // UD2 without an interrupt table: an exception that has nowhere to go.
+        let kernel = try scratch.write("ud2", TinyKernel([0x0F, 0x0B]).elf)
+        let result = try Swiftlet.run(spec: Swiftlet.spec(#""payload":{"kernel":"\#(kernel)"}"#))
+        expectRefusal(result, 70, "the guest died: ")
+    }
+
+    @Test(arguments: [SIGTERM, SIGINT, SIGHUP, SIGQUIT], ["hang", "spin"])
+    func signalIsItsNumberAndMore(_ signal: Int32, _ mode: String) throws {
+        let child = try Swiftlet.start(mode, in: scratch)
+        try child.expect(mode, by: .seconds(30))
+        child.signal(signal)
+        #expect(try child.waitForEnd(by: .seconds(20)) == .exited(128 + signal), "\(child.evidence)")
+        #expect(child.errors.isEmpty, "\(child.errors)")
+    }
+
+    @Test func powerButtonReachesTheGuest() throws {
+        let child = try Swiftlet.start("power-button", in: scratch)
+        try child.expect("waiting for GSI", by: .seconds(30))
+        child.signal(SIGUSR1)
+        #expect(try child.waitForEnd(by: .seconds(20)) == .exited(0), "\(child.evidence)")
+        #expect(child.output.contains("power button, events 0x1: ok"), "\(child.output)")
+    }
+
+    @Test func resetsUntilItIsStopped() throws {
+        let child = try Swiftlet.start("reset", ["-v"], in: scratch)
+        for _ in 0..<5 { try child.expect("reset: register at", by: .seconds(30)) }
+        child.signal(SIGTERM)
+        #expect(try child.waitForEnd(by: .seconds(20)) == .exited(128 + SIGTERM), "\(child.evidence)")
+        #expect(child.errors.contains("the guest reboots count=4"))
+    }
+
+    // MARK: The command line itself
+
+    @Test(arguments: [
+        (["--bogus"], "Unknown option '--bogus'"), (["run"], "Missing expected argument '<spec>'"),
+        (["run", "a", "b"], "Unexpected argument 'b'"),
+        (["run", "-", "--self-test"], "Missing value for '--self-test"),
+        (["check"], "Missing expected argument '<spec>'"), (["doctor", "--jsn"], "Unknown option '--jsn'"),
+        (["vmm", "--kernel"], "Missing value for '--kernel"), (["vmm", "--disc", "x"], "Unknown option '--disc'"),
+    ]) func aWrongCommandLineIsSixtyFour(_ arguments: [String], _ words: String) throws {
+        expectRefusal(try Swiftlet.run(arguments), 64, words, "see swiftlet --help")
+    }
+
+    @Test func helpAndVersionAreSuccess() throws {
+        for arguments in [["--help"], ["run", "--help"], ["vmm", "--help"], ["help", "doctor"]] {
+            let result = try Swiftlet.run(arguments)
+            #expect(result.succeeded && result.text.contains("USAGE: swiftlet"), "\(result)")
+            #expect(result.errors.isEmpty)
+        }
+        let help = try Swiftlet.run(["--help"]).text.split { $0.isWhitespace }.joined(separator: " ")
+        #expect(help.contains("70 the guest died; 128 and a signal's number"))
+        let version = try Swiftlet.run(["--version"])
+        #expect(version.succeeded)
+        #expect(version.text.hasPrefix("cloud-hypervisor v"))
+        #expect(version.text.contains("swiftlet "))
+    }
+}

@@ -1,0 +1,106 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The executable at a terminal, started from a shell that looks at the terminal's settings before and after.
+@Suite struct TerminalTests {
+    private let scratch: ScratchDirectory
+    init() throws { scratch = try ScratchDirectory("terminal") }
+
+    private static let script = """
+        tty > tty
+        stty -g > before
+        sh -c 'echo $$ > pid; exec "$0" run "$1" --self-test "mode=$2"' "$0" "$1" "$2"
+        echo $? > status
+        stty -g > after
+        echo shell is back
+        """
+
+    private func start(_ mode: String, spec: String = Swiftlet.ttySpec) throws -> ChildProcess {
+        try scratch.write("spec.json", spec)
+        var command = Command("sh", ["-c", Self.script, try Built.swiftlet(), "spec.json", mode])
+        command.directory = scratch.path
+        return try ChildProcess(command, .terminal)
+    }
+
+    private func word(_ name: String) throws -> String {
+        String(decoding: try scratch.read(name), as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+
+    /// Waits for the shell, and looks at the status and at the settings.
+    private func expectEnd(
+        _ shell: ChildProcess, _ status: Int32, at location: SourceLocation = #_sourceLocation
+    ) throws {
+        try shell.expect("shell is back", by: .seconds(30))
+        #expect(try word("status") == "\(status)", "\(shell.evidence)", sourceLocation: location)
+        #expect(try word("before") == (try word("after")), "\(shell.evidence)", sourceLocation: location)
+    }
+
+    private func signal(_ number: Int32) throws { _ = try kill(#require(pid_t(try word("pid"))), number) }
+
+    @Test func controlAXEndsTheVM() throws {
+        let shell = try start("hang")
+        try shell.expect("hang", by: .seconds(30))
+        let settings = try runProcess(Command("stty", ["-g", "-F", try word("tty")]))
+        #expect(settings.text.trimmingCharacters(in: .whitespacesAndNewlines) != (try word("before")))
+        try shell.write("\u{1}x")
+        try expectEnd(shell, 0)
+    }
+
+    @Test func otherKeysReachTheGuest() throws {
+        let shell = try start("echo")
+        try shell.expect("echo: until q", by: .seconds(30))
+        // Two Ctrl-A are one; Ctrl-A and another key are both; Ctrl-C, Ctrl-Z and a line's end are just bytes.
+        try shell.write("<\u{1}\u{1}|\u{1}b|\u{3}\u{1A}\u{1C}\r>")
+        try shell.expect("<\u{1}|\u{1}b|\u{3}\u{1A}\u{1C}\r>", by: .seconds(20))
+        try shell.write("q")
+        try expectEnd(shell, 0)
+    }
+
+    @Test func powerOffGivesTheTerminalBack() throws {
+        let shell = try start("hello")
+        try expectEnd(shell, 0)
+        #expect(shell.output.contains("hello from the self-test guest"))
+    }
+
+    @Test(arguments: [SIGTERM, SIGINT, SIGHUP, SIGQUIT]) func signalsGiveTheTerminalBack(_ number: Int32) throws {
+        let shell = try start("spin")
+        try shell.expect("spin", by: .seconds(30))
+        try signal(number)
+        try expectEnd(shell, 128 + number)
+    }
+
+    @Test(arguments: [SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGTRAP])
+    func crashesGiveTheTerminalBack(_ number: Int32) throws {
+        let shell = try start("hang")
+        try shell.expect("hang", by: .seconds(30))
+        try signal(number)
+        try expectEnd(shell, 128 + number)
+    }
+
+    @Test func aDeadGuestGivesTheTerminalBack() throws {
+        let shell = try start("triple-fault")
+        try expectEnd(shell, 70)
+        #expect(shell.output.contains("swiftlet: the guest died: vCPU 0 took a triple fault\r\n"), "\(shell.evidence)")
+    }
+
+    @Test func anErrorGivesTheTerminalBack() throws {
+        try scratch.write("kernel", "no kernel")
+        let spec = Swiftlet.ttySpec.dropLast() + #","payload":{"kernel":"kernel"}}"#
+        let shell = try start("", spec: String(spec))
+        try expectEnd(shell, 65)
+        #expect(shell.output.contains("swiftlet: $.payload.kernel: kernel: is neither ELF"), "\(shell.evidence)")
+    }
+
+    @Test func theConsoleFollowsTheTerminalsSize() throws {
+        // The console is on the terminal and the serial port is not: the size changes and the VM lives on.
+        let spec = #"{"memory":{"size":33554432},"serial":{"mode":"File","file":"log"},"console":{"mode":"Tty"}}"#
+        let shell = try start("hang", spec: spec)
+        let waited = Deadline.seconds(30).wait { (try? word("log")) == "hang" }
+        #expect(waited, "\(shell.evidence)")
+        _ = try runProcess(Command("stty", ["rows", "50", "columns", "132", "-F", try word("tty")]))
+        try signal(SIGWINCH)
+        try shell.write("\u{1}x")
+        try expectEnd(shell, 0)
+    }
+}
