@@ -76,7 +76,7 @@ import Testing
         expectRefusal(try run("--memory", "size=-1"), 64, "--memory: key 'size': got \"-1\"", "expected a size")
         expectRefusal(try run("--memory", "size=1M"), 64, "--memory: key 'size': got 1048576", "expected")
         expectRefusal(try run("--memory", "sze=1G"), 64, "--memory: key 'sze': unknown", "did you mean 'size'?")
-        expectRefusal(try run("--cpus", "boot=0"), 64, "--cpus: key 'boot': got 0", "expected")
+        expectRefusal(try run("--cpus", "boot=0,max=1"), 64, "--cpus: key 'boot': got 0", "expected")
         expectRefusal(try run("--cpus", "boot=4000"), 69, "--cpus: key 'boot': 4000 vCPUs", "make it at most")
         expectRefusal(try run("--net", "mac=1"), 64, "--net: key 'mac': got \"1\"", "expected a MAC address")
         expectRefusal(try run("--disk", "path=/nonexistent"), 65, "--disk: key 'path': /nonexistent: cannot", "; ")
