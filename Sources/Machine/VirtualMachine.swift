@@ -48,11 +48,13 @@ package final class VirtualMachine {
             self.backends = backends
             defer { backends.close() }
             announce(backends)
+            // All lives of the guest together.
+            let deadline = limit.map { HostClock.monotonic + $0 * 1_000_000 }
             while true {
                 let instance = try build(backends, mailbox)
                 try instance.start()
                 logger.info("the guest runs", metadata: ["vcpus": "\(plan.processors.boot)"])
-                let outcome = wait(epoll, signals, mailbox, instance)
+                let outcome = wait(epoll, signals, mailbox, instance, until: deadline)
                 firstProgress = firstProgress == 0 ? instance.debugPort.observed.firstAt : firstProgress
                 let clean = instance.stop()
                 if !clean { logger.error("a vCPU did not leave the guest; the process's end will take it along") }
@@ -87,9 +89,8 @@ package final class VirtualMachine {
     /// Waits for what ends this life of the guest: an outcome, or nil for a reboot.
     private func wait(
         _ epoll: borrowing Epoll, _ signals: borrowing SignalFD, _ mailbox: Mailbox<Message>,
-        _ instance: MachineInstance
+        _ instance: MachineInstance, until deadline: UInt64?
     ) -> MachineOutcome? {
-        let deadline = limit.map { HostClock.monotonic + $0 * 1_000_000 }
         while true {
             var timeout: Int32 = -1
             if let deadline {
