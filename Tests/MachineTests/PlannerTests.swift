@@ -1,0 +1,130 @@
+import Boot
+import CharBackend
+import Memory
+import Spec
+import Testing
+
+@testable import Machine
+
+/// What is planned for a configuration: pure and exact.
+@Suite struct PlannerTests {
+    private let planner = MachinePlanner(hostAddressBits: 46) { [0x12, 0x34, 0x56, 1, 2, 3] }
+    private let gibibyte: UInt64 = 1 << 30
+
+    @Test func plansTheSmallestMachine() throws {
+        var config = VMConfig()
+        config.memory.size = 16 << 20
+        let plan = try planner.plan(config)
+        #expect(plan.memory.ranges == [MemoryRange(address: 0, size: 16 << 20)])
+        #expect(plan.memory.end == 16 << 20)
+        let entries: [[UInt64]] = plan.memory.entries.map { [$0.address, $0.size, UInt64($0.kind.rawValue)] }
+        let expected: [[UInt64]] = [
+            [0, 0xA0000, 1], [0xA0000, 0x60000, 2], [0x10_0000, 0xF0_0000, 1], [0xE800_0000, 0x10_0000, 2],
+        ]
+        #expect(entries == expected)
+        #expect(plan.windows.memory32 == 0xC000_0000..<0xE800_0000)
+        #expect(plan.windows.memory64 == 0x1_0000_0000..<0x3FFD_0000_0000)
+        #expect(plan.processors.boot == 1 && plan.processors.maximum == 1 && plan.processors.apicIDs == [0])
+        #expect(plan.devices.map(\.id) == ["__console", "__rng"])
+        #expect(plan.devices.map { "\($0.address)" } == ["0000:00:01.0", "0000:00:02.0"])
+        #expect(plan.devices.map(\.kind) == [.console(.tty), .entropy(source: "/dev/urandom")])
+        #expect(plan.serial == .null && plan.debugConsole == nil && plan.payload == .selfTest && plan.isSelfTest)
+        #expect(plan.backing == MemoryBacking())
+    }
+
+    @Test func putsMemoryAcrossTheHole() throws {
+        var config = VMConfig()
+        config.memory.size = 3 * gibibyte
+        #expect(try planner.plan(config).memory.ranges == [MemoryRange(address: 0, size: 3 * gibibyte)])
+        config.memory.size = 3 * gibibyte + 4096
+        #expect(
+            try planner.plan(config).memory.ranges == [
+                MemoryRange(address: 0, size: 3 * gibibyte), MemoryRange(address: 4 * gibibyte, size: 4096),
+            ])
+        config.memory.size = 6 * gibibyte
+        let plan = try planner.plan(config)
+        #expect(plan.memory.end == 7 * gibibyte)
+        #expect(plan.windows.memory64.lowerBound == 7 * gibibyte)
+        #expect(plan.devices[0].registers == 7 * gibibyte)
+    }
+
+    @Test func givesDevicesSlotsAndRegistersInOrder() throws {
+        var config = VMConfig()
+        config.console = ConsoleConfig(mode: .off)
+        config.disks = [DiskConfig(path: "/a"), DiskConfig(path: "/b")]
+        config.disks[1].id = "data"
+        config.disks[1].readonly = true
+        config.disks[1].imageType = .raw
+        config.disks[0].serial = "S1"
+        config.net = [NetConfig()]
+        config.net[0].tap = "t0"
+        let plan = try planner.plan(config)
+        #expect(plan.devices.map(\.id) == ["_disk0", "data", "_net1", "__rng"])
+        let base = plan.windows.memory64.lowerBound
+        let step = plan.devices[1].registers - base
+        #expect(step > 0 && step.nonzeroBitCount == 1 && base % step == 0)
+        #expect(plan.devices.map(\.registers) == (0..<4).map { base + $0 * step })
+        guard case .block(let options, let settings) = plan.devices[1].kind else {
+            Issue.record("\(plan.devices[1])")
+            return
+        }
+        #expect(options.path == "/b" && options.readOnly && options.declaredRaw && options.field == "$.disks[1]")
+        #expect(settings.serial == "data" && settings.queues == 1 && settings.logicalBlockSize == 512)
+        guard case .block(_, let first) = plan.devices[0].kind, case .net(let net) = plan.devices[2].kind else {
+            Issue.record("\(plan.devices)")
+            return
+        }
+        #expect(first.serial == "S1")
+        #expect(net.mac == [0x12, 0x34, 0x56, 1, 2, 3] && net.tap == "t0" && net.pairs == 1 && net.field == "$.net[0]")
+    }
+
+    @Test func numbersProcessorsByTheirTopology() throws {
+        var config = VMConfig()
+        config.cpus = CPUsConfig(boot: 2, max: 12)
+        config.cpus.topology = CPUTopology(threadsPerCore: 2, coresPerDie: 3, diesPerPackage: 1, packages: 2)
+        config.cpus.affinity = [CPUAffinity(vcpu: 1, hostCPUs: [0, 1])]
+        let processors = try planner.plan(config).processors
+        #expect(processors.apicIDs == [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13])
+        #expect(processors.boot == 2 && processors.maximum == 12 && processors.affinity == [1: [0, 1]])
+    }
+
+    @Test func usesThe32BitWindowWhereThereIsNoOther() throws {
+        var config = VMConfig()
+        config.cpus.maxPhysBits = 32
+        config.memory.size = 64 << 20
+        let plan = try planner.plan(config)
+        #expect(plan.windows.memory64.isEmpty)
+        #expect(plan.devices[0].registers == 0xC000_0000)
+        config.memory.size = 4 * gibibyte
+        #expect(throws: MachineError.self) { try planner.plan(config) }
+    }
+
+    @Test func refusesMoreDevicesThanSlots() throws {
+        var config = VMConfig()
+        config.disks = (0..<29).map { DiskConfig(path: "/\($0)") }
+        #expect(try planner.plan(config).devices.count == 31)
+        config.disks.append(DiskConfig(path: "/x"))
+        let error = #expect(throws: MachineError.self) { try planner.plan(config) }
+        #expect(error?.description.hasPrefix("$: 32 devices do not fit on the PCI bus") == true)
+    }
+
+    @Test func plansPayloadsAndConsoles() throws {
+        var config = VMConfig()
+        config.payload = PayloadConfig(kernel: "/k", cmdline: "quiet", initramfs: "/i")
+        config.serial = ConsoleConfig(socket: "/s")
+        config.debugConsole.mode = .file
+        config.debugConsole.file = "/d"
+        let plan = try planner.plan(config)
+        #expect(
+            plan.payload
+                == .kernel(path: "/k", field: "$.payload.kernel", initramfs: "/i", commandLine: "quiet"))
+        #expect(plan.serial == .socket("/s"))
+        #expect(plan.debugConsole == PlannedDebugConsole(port: 0xE9, mode: .file("/d")))
+        var firmware = PayloadConfig()
+        firmware.firmware = "/f"
+        config.payload = firmware
+        #expect(
+            try planner.plan(config).payload
+                == .kernel(path: "/f", field: "$.payload.firmware", initramfs: nil, commandLine: ""))
+    }
+}
