@@ -22,18 +22,18 @@ extension Rejection {
         Rejection(
             #"{"cpus":{"boot_vcpus":-1,"max_vcpus":1e400}}"#,
             #"$.cpus.boot_vcpus: got -1, expected a whole number from 1 to 4096"#,
-            #"$.cpus.max_vcpus: got a number out of range or not in JSON's form, expected a whole number from 1 to 4096"#
+            #"$.cpus.max_vcpus: got 1e400, expected a whole number from 1 to 4096"#
         ),
         Rejection(
             #"{"cpus":{"boot_vcpus":18446744073709551616,"max_vcpus":true}}"#,
-            #"$.cpus.boot_vcpus: got 1.8446744073709552e+19, expected a whole number from 1 to 4096"#,
+            #"$.cpus.boot_vcpus: got 18446744073709551616, expected a whole number from 1 to 4096"#,
             #"$.cpus.max_vcpus: got true (a boolean), expected a whole number from 1 to 4096"#),
         Rejection(
             #"{"memory":{"size":18446744073709551616}}"#,
-            #"$.memory.size: got 1.8446744073709552e+19, expected a whole number from 16777216 to 70368744177664"#),
+            #"$.memory.size: got 18446744073709551616, expected a whole number from 16777216 to 70368744177664"#),
         Rejection(
             #"{"memory":{"size":1e30}}"#,
-            #"$.memory.size: got 1e+30, expected a whole number from 16777216 to 70368744177664"#),
+            #"$.memory.size: got 1e30, expected a whole number from 16777216 to 70368744177664"#),
         Rejection(
             #"{"memory":{"size":-1}}"#,
             #"$.memory.size: got -1, expected a whole number from 16777216 to 70368744177664"#),
@@ -48,11 +48,10 @@ extension Rejection {
             #"$.memory.shared: got 1 (a number), expected true or false"#),
         Rejection(
             #"{"memory":{"size":536870912,"shared":1e400}}"#,
-            #"$.memory.shared: got a number out of range or not in JSON's form, expected true or false"#),
+            #"$.memory.shared: got 1e400 (a number), expected true or false"#),
         Rejection(
             #"{"memory":{"size":01}}"#,
-            #"$.memory.size: got a number out of range or not in JSON's form, expected a whole number from 167"#
-                + #"77216 to 70368744177664"#),
+            #"$.memory.size: got 01, expected a whole number from 16777216 to 70368744177664"#),
         Rejection(
             #"{"disks":[{"path":7}]}"#,
             #"$.disks[0].path: got 7 (a number), expected a path"#),

@@ -4,9 +4,11 @@ extension JSONValue {
     /// The one value that a JSON text holds.
     /// - Throws: `SpecError` with one issue of kind `.syntax`, which says line and column or names the place.
     static func parse(_ bytes: [UInt8]) throws(SpecError) -> JSONValue {
-        try JSONStructure.check(bytes)
+        let numbers = try JSONStructure.check(bytes)
         do {
-            return try JSONDecoder().decode(JSONValue.self, from: Data(bytes))
+            let decoder = JSONDecoder()
+            if let key = numberTexts { decoder.userInfo[key] = numbers }
+            return try decoder.decode(JSONValue.self, from: Data(bytes))
         } catch DecodingError.dataCorrupted(let context) {
             var path = SpecPath()
             for key in context.codingPath {
@@ -21,6 +23,9 @@ extension JSONValue {
 }
 
 extension JSONValue: Decodable {
+    /// Where the decoder finds how numbers are written (see `JSONStructure.check`).
+    private static let numberTexts = CodingUserInfoKey(rawValue: "swiftlet.numbers")
+
     /// The name of a member, whatever it is.
     private struct Key: CodingKey {
         let stringValue: String
@@ -58,22 +63,26 @@ extension JSONValue: Decodable {
         } else if let flag = try? single.decode(Bool.self) {
             self = .bool(flag)
         } else {
-            self = .number(JSONNumber(single))
+            self = .number(JSONNumber(single) { Self.text(of: single.codingPath, decoder) })
         }
+    }
+
+    /// How the number at a place is written.
+    private static func text(of path: [any CodingKey], _ decoder: any Decoder) -> String {
+        let texts = numberTexts.flatMap { decoder.userInfo[$0] } as? [[String]: String]
+        return texts?[path.map { $0.intValue.map { String($0) } ?? $0.stringValue }] ?? "a number"
     }
 }
 
 extension JSONNumber {
-    /// The narrowest number that holds the value: a double would round whole numbers beyond 53 bits.
-    fileprivate init(_ container: any SingleValueDecodingContainer) {
+    /// The integer that holds the value, or else how it is written.
+    fileprivate init(_ container: any SingleValueDecodingContainer, _ text: () -> String) {
         if let value = try? container.decode(Int64.self) {
             self = .signed(value)
         } else if let value = try? container.decode(UInt64.self) {
             self = .unsigned(value)
-        } else if let value = try? container.decode(Double.self), value.isFinite {
-            self = .real(value)
         } else {
-            self = .unrepresentable
+            self = .other(text())
         }
     }
 }

@@ -4,7 +4,8 @@ import FoundationEssentials
 /// pass: a wrong bracket, comma or key, a trailing comma, a key that appears twice, a byte order mark, and nesting or
 /// length that would cost the decoder its stack or its time.
 ///
-/// What stands inside strings and numbers is the decoder's business.
+/// What stands inside strings and numbers is the decoder's business; numbers that 64 bits may not hold are noted as
+/// they are written, since the decoder keeps no text that a message could show.
 struct JSONStructure {
     /// The deepest nesting of lists and objects; a VM's configuration needs six levels.
     static let maximumDepth = 128
@@ -14,10 +15,14 @@ struct JSONStructure {
     private let bytes: [UInt8]
     private var position = 0
     private var values = 0
+    /// The keys and indices that lead to the position.
+    private var path: [String] = []
+    private var numbers: [[String]: String] = [:]
 
     /// Checks a whole text.
+    /// - Returns: the numbers that are not plain, by the keys and indices that lead to them.
     /// - Throws: `SpecError` with one issue of kind `.syntax`, which says line and column.
-    static func check(_ bytes: [UInt8]) throws(SpecError) {
+    static func check(_ bytes: [UInt8]) throws(SpecError) -> [[String]: String] {
         var structure = JSONStructure(bytes: bytes)
         if bytes.starts(with: [0xef, 0xbb, 0xbf]) {
             throw structure.failure("the text starts with a byte order mark; save it as UTF-8 without one")
@@ -29,6 +34,7 @@ struct JSONStructure {
         if structure.next != nil {
             throw structure.failure("found \(structure.found) after the end of the value; remove it")
         }
+        return structure.numbers
     }
 
     private init(bytes: [UInt8]) { self.bytes = bytes }
@@ -52,7 +58,7 @@ struct JSONStructure {
         if values > Self.maximumValues { throw failure("more than \(Self.maximumValues) values") }
         switch next {
         case UInt8(ascii: "{"): try members(depth, closing: "}") { part, keys throws(SpecError) in try part.key(&keys) }
-        case UInt8(ascii: "["): try members(depth, closing: "]") { _, _ throws(SpecError) in }
+        case UInt8(ascii: "["): try members(depth, closing: "]") { _, _ throws(SpecError) in nil }
         case UInt8(ascii: "\""): _ = try string()
         case UInt8(ascii: "-"), .some(UInt8(ascii: "0")...UInt8(ascii: "9")): number()
         default:
@@ -67,34 +73,42 @@ struct JSONStructure {
 
     /// Steps over the bytes that numbers consist of.
     private mutating func number() {
+        let start = position
         while let byte = next, (0x30...0x39).contains(byte) || "+-.eE".utf8.contains(byte) { position += 1 }
+        let text = bytes[start..<position]
+        let digits = text.first == UInt8(ascii: "-") ? text.dropFirst() : text
+        let isPlain = 1...18 ~= digits.count && digits.allSatisfy { 0x30...0x39 ~= $0 }
+        if isPlain, digits.count == 1 || digits.first != 0x30 { return }
+        // More than any report shows: deep paths take memory.
+        if numbers.count < 1000 { numbers[path] = String(decoding: text, as: UTF8.self) }
     }
 
-    /// Steps over a list or an object, whose members begin with what `start` steps over.
+    /// Steps over a list or an object, whose members begin with what `start` steps over, their key.
     private mutating func members(
         _ depth: Int, closing: UnicodeScalar,
-        start: (inout JSONStructure, inout Set<String>) throws(SpecError) -> Void
+        start: (inout JSONStructure, inout Set<String>) throws(SpecError) -> String?
     ) throws(SpecError) {
         if depth > Self.maximumDepth { throw failure("nested deeper than \(Self.maximumDepth) levels") }
         position += 1
         skipSpace()
-        var isFirst = true
+        var index = 0
         var keys: Set<String> = []
-        while !isFirst || next != UInt8(ascii: closing) {
-            try start(&self, &keys)
+        while index > 0 || next != UInt8(ascii: closing) {
+            path.append(try start(&self, &keys) ?? String(index))
             try value(depth: depth + 1)
+            path.removeLast()
             skipSpace()
             if next == UInt8(ascii: closing) { break }
             guard next == UInt8(ascii: ",") else { throw failure("expected ',' or '\(closing)', found \(found)") }
             position += 1
             skipSpace()
-            isFirst = false
+            index += 1
         }
         position += 1
     }
 
     /// Steps over a key that no other member has, and its colon.
-    private mutating func key(_ keys: inout Set<String>) throws(SpecError) {
+    private mutating func key(_ keys: inout Set<String>) throws(SpecError) -> String {
         let start = position
         guard next == UInt8(ascii: "\"") else { throw failure("expected a key in quotation marks, found \(found)") }
         let text = try string()
@@ -115,6 +129,7 @@ struct JSONStructure {
         }
         position += 1
         skipSpace()
+        return key
     }
 
     /// Steps over a string; its bytes, with the quotation marks.

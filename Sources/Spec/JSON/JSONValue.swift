@@ -31,22 +31,19 @@ package enum JSONValue: Sendable, Equatable {
         case .array(let items): items.isEmpty ? "[]" : "a list of \(items.count)"
         case .object(let object): object.keys.isEmpty ? "{}" : "an object"
         case .string(let text): quoted(text)
-        case .number(.unrepresentable): "a number out of range or not in JSON's form"
-        case .null, .bool, .number: text()
+        case .null, .bool, .number: String(text().prefix(80))
         }
     }
 }
 
-/// A JSON number, in the narrowest type that holds it.
+/// A JSON number: an integer of 64 bits where one holds it.
 package enum JSONNumber: Sendable, Equatable {
     /// A whole number.
     case signed(Int64)
     /// A whole number that only an unsigned integer holds.
     case unsigned(UInt64)
-    /// A number with a fraction, or a whole one beyond 64 bits, as the nearest double; always finite.
-    case real(Double)
-    /// What no type holds, like 1e400, or what JSON does not allow, like 01.
-    case unrepresentable
+    /// What no integer holds, as it is written: a fraction, 1e400, and what JSON does not allow, like 01.
+    case other(String)
 
     /// A number from an integer.
     package init(_ value: some FixedWidthInteger) {
@@ -55,17 +52,16 @@ package enum JSONNumber: Sendable, Equatable {
         } else if let value = UInt64(exactly: value) {
             self = .unsigned(value)
         } else {
-            self = .unrepresentable
+            self = .other(String(value))
         }
     }
 
-    /// The number as JSON text; one that no type holds is null, as it cannot be written.
+    /// The number as text, one that no integer holds as it was written.
     package var text: String {
         switch self {
         case .signed(let value): String(value)
         case .unsigned(let value): String(value)
-        case .real(let value): String(value)
-        case .unrepresentable: "null"
+        case .other(let text): text
         }
     }
 
@@ -74,7 +70,7 @@ package enum JSONNumber: Sendable, Equatable {
         switch self {
         case .signed(let value): Integer(exactly: value)
         case .unsigned(let value): Integer(exactly: value)
-        case .real, .unrepresentable: nil
+        case .other: nil
         }
     }
 }

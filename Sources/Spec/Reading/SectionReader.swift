@@ -125,7 +125,6 @@ struct SectionReader {
 /// `got "x" (a string), expected …`
 func mismatch(_ value: JSONValue, _ expected: String) -> String {
     switch value {
-    case .number(.unrepresentable): "got \(value.excerpt), expected \(expected)"
     case .string, .number, .bool: "got \(value.excerpt) (\(value.typeName)), expected \(expected)"
     case .null, .array, .object: "got \(value.typeName), expected \(expected)"
     }
