@@ -20,7 +20,8 @@ import Testing
         Case(#""cpus":{"boot_vcpus":-1,"max_vcpus":1}"#, "$.cpus.boot_vcpus: got -1", "expected"),
         Case(#""cpus":{"boot_vcpus":1.5,"max_vcpus":2}"#, "$.cpus.boot_vcpus: got 1.5", "expected a whole number"),
         Case(
-            #""cpus":{"boot_vcpus":99999999999999999999999,"max_vcpus":1}"#, "$.cpus.boot_vcpus: got 1e+23", "expected"),
+            #""cpus":{"boot_vcpus":99999999999999999999999,"max_vcpus":1}"#,
+            "$.cpus.boot_vcpus: got 99999999999999999999999", "expected"),
         Case(#""cpus":{"boot_vcpus":"1","max_vcpus":1}"#, "$.cpus.boot_vcpus: got \"1\" (a string)", "expected"),
         Case(#""disks":{}"#, "$.disks: ", "expected"),
         Case(#""disks":[{"path":7}]"#, "$.disks[0].path: got 7", "expected a path"),
@@ -40,8 +41,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("4096", "got 4096"), ("-1", "got -1"), ("1e400", "got a number out of range"), ("16777217", "got 16777217"),
-        ("340282366920938463463374607431768211456", "got 3.4028"), ("\"1G\"", "got \"1G\" (a string)"),
+        ("4096", "got 4096"), ("-1", "got -1"), ("1e400", "got 1e400"), ("16777217", "got 16777217"),
+        ("340282366920938463463374607431768211456", "got 3402823669"), ("\"1G\"", "got \"1G\" (a string)"),
         ("null", "missing"),
     ]) func namesAMemorySizeThatCannotBe(_ size: String, _ words: String) throws {
         let spec = #"{"serial":{"mode":"Null"},"console":{"mode":"Off"},"memory":{"size":\#(size)}}"#
