@@ -23,14 +23,15 @@ package struct IOVectors {
 }
 
 extension FileDescriptor {
-    /// Reads at a position into the ranges: the bytes read, 0 at the end of the file.
+    /// Reads at a position into the ranges, at most the first ``IOVectors/limit`` of them: the bytes read, 0 at the end
+    /// of the file.
     package borrowing func read(into vectors: IOVectors, at offset: Int64) throws(Errno) -> Int {
-        try repeated { unsafe preadv(raw, vectors.base, Int32(vectors.count), Int(offset)) }
+        try repeated { unsafe preadv(raw, vectors.base, vectors.countAtOnce, Int(offset)) }
     }
 
-    /// Writes the ranges at a position: the bytes written.
+    /// Writes the ranges, at most the first ``IOVectors/limit`` of them, at a position: the bytes written.
     package borrowing func write(_ vectors: IOVectors, at offset: Int64) throws(Errno) -> Int {
-        try repeated { unsafe pwritev(raw, vectors.base, Int32(vectors.count), Int(offset)) }
+        try repeated { unsafe pwritev(raw, vectors.base, vectors.countAtOnce, Int(offset)) }
     }
 
     /// Reads into the ranges at the descriptor's position; for a tap, one packet.
@@ -55,6 +56,11 @@ extension FileDescriptor {
 }
 
 extension IOVectors {
+    /// The most ranges that one call of the kernel takes (IOV_MAX).
+    package static let limit = 1024
+
+    fileprivate var countAtOnce: Int32 { Int32(min(count, Self.limit)) }
+
     /// Whether every range's address and length are multiples of a power of two, as direct I/O wants.
     package func isAligned(to alignment: Int) -> Bool {
         for index in 0..<count {

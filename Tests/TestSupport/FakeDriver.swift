@@ -15,6 +15,10 @@ package final class FakeDriver {
         /// Whether the device writes it.
         package var isWritable: Bool
 
+        package init(address: UInt64, length: UInt32, isWritable: Bool) {
+            (self.address, self.length, self.isWritable) = (address, length, isWritable)
+        }
+
         /// Bytes for the device to read.
         package static func readable(_ address: UInt64, _ length: UInt32) -> Buffer {
             Buffer(address: address, length: length, isWritable: false)
