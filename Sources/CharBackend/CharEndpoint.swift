@@ -20,6 +20,8 @@ protocol CharEndpoint: AnyObject, Sendable {
     func write(_ bytes: [UInt8]) -> Int
     /// Whether output with nobody to take it is thrown away.
     var discardsNow: Bool { get }
+    /// In how many milliseconds `discardsNow` has to be asked again though nothing happened; nil for never.
+    var patience: Int32? { get }
 }
 
 extension CharEndpoint {
@@ -28,6 +30,7 @@ extension CharEndpoint {
     var discardsNow: Bool { false }
     var readsAhead: Bool { false }
     var hasWaiting: Bool { false }
+    var patience: Int32? { nil }
 }
 
 /// Tells the log of a backend's trouble, once for each kind.

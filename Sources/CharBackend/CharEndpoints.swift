@@ -139,22 +139,35 @@ final class FileEndpoint: CharEndpoint {
 }
 
 /// A pseudo-terminal that anybody may open and leave.
+///
+/// Whether somebody reads shows only in the line's emptying: one that stays full is taken for unread, and what it does
+/// not take is thrown away until it takes something again.
 final class PtyEndpoint: CharEndpoint {
     private let pair: Terminal.Pair
+    /// Since when the line is full, in ns of the monotonic clock.
+    private let fullSince = Mutex<UInt64?>(nil)
+    /// How long a reader may take between two reads, in ns.
+    private static let limit: UInt64 = 200_000_000
 
     init() throws(HostError) { pair = try Terminal.Pair() }
 
     var path: String { pair.path }
     var inputDescriptor: Int32? { pair.master.raw }
-    // Never waited for: what the line does not take, because nobody reads it, is thrown away.
-    var outputDescriptor: Int32? { nil }
-    var discardsNow: Bool { true }
+    var outputDescriptor: Int32? { pair.master.raw }
+
+    private var waited: UInt64? { fullSince.withLock { $0 }.map { HostClock.monotonic &- $0 } }
+    var discardsNow: Bool { waited.map { $0 >= Self.limit } ?? false }
+    var patience: Int32? { waited.map { Int32(clamping: (max(Self.limit, $0) - $0) / 1_000_000 + 1) } }
 
     func read(limit: Int) -> [UInt8] { readAvailable(pair.master, limit: limit) ?? [] }
 
     func write(_ bytes: [UInt8]) -> Int {
-        _ = try? pair.master.write(bytes.span)
-        return bytes.count
+        let taken = (try? pair.master.write(bytes.span)) ?? 0
+        if taken == 0, discardsNow { return bytes.count }
+        fullSince.withLock { since in
+            if taken == bytes.count { since = nil } else if taken > 0 || since == nil { since = HostClock.monotonic }
+        }
+        return taken
     }
 }
 

@@ -107,6 +107,7 @@ package final class CharLoop: Sendable {
     private func serve(_ lines: [Line], timeout: Int32) {
         var entries = [PollEntry(wake.raw, forReading: true)]
         var meaning: [(Int, Kind)] = [(0, .wake)]
+        var timeout = timeout
         for (index, line) in lines.enumerated() {
             if let listener = line.endpoint.listener {
                 entries.append(PollEntry(listener, forReading: true))
@@ -120,10 +121,15 @@ package final class CharLoop: Sendable {
             }
             if line.port.pendingCount > 0 {
                 if line.endpoint.discardsNow {
-                    transfer(line)
-                } else if let output = line.endpoint.outputDescriptor {
+                    // All of it: nothing else would wake this thread for the rest.
+                    while line.port.pendingCount > 0, line.endpoint.discardsNow { transfer(line) }
+                }
+                if line.port.pendingCount > 0, let output = line.endpoint.outputDescriptor {
                     entries.append(PollEntry(output, forWriting: true))
                     meaning.append((index, .output))
+                    if let patience = line.endpoint.patience {
+                        timeout = timeout < 0 ? patience : min(timeout, patience)
+                    }
                 }
             }
         }
