@@ -142,6 +142,8 @@ package final class Serial16550A: PortDevice, CharReceiver {
     package func write(_ offset: UInt16, size: Int, value: UInt32) {
         let byte = UInt8(truncatingIfNeeded: value)
         var sent = false
+        // Switching or clearing the FIFO and leaving the loop-back make room that the I/O thread does not see by itself.
+        let mayFree = offset == 2 || offset == 4
         change { state in
             let divisor = state.lineControl & Self.divisorAccess != 0
             switch offset {
@@ -170,6 +172,7 @@ package final class Serial16550A: PortDevice, CharReceiver {
             }
         }
         if sent { transmit(byte) }
+        if mayFree { port.inputRoomAvailable() }
     }
 
     private func transmit(_ byte: UInt8) {
