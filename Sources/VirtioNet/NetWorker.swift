@@ -72,7 +72,10 @@ struct NetWorker: WorkerBody, ~Copyable {
         switch token {
         case Token.transmit: serveTransmit()
         case Token.control: serveControl()
-        default: serveReceive(epoll)
+        default:
+            serveReceive(epoll)
+            // An interface that was removed stays ready with an error for ever.
+            if token == Token.tap, interest.contains(.error) { epoll.remove(tap) }
         }
     }
 
@@ -152,15 +155,18 @@ struct NetWorker: WorkerBody, ~Copyable {
         while done < pendingLength {
             guard let chain = try queues.receive.queue.pop() else {
                 if try queues.receive.queue.waiting() > 0 || queues.receive.queue.requestNotifications() { continue }
+                if count == queues.receive.queue.size {
+                    // All the driver's buffers together are too small for it.
+                    try drop(count)
+                    return true
+                }
                 for _ in 0..<count { queues.receive.queue.undoPop() }
                 return false
             }
             let room = chain.writableBytes
             if room <= TapQueue.headerSize || (!mergeable && room < pendingLength) {
                 // A buffer that is too small takes this packet with it.
-                queues.receive.queue.push(head: chain.head, written: 0)
-                metrics.dropped.add(1, ordering: .relaxed)
-                notifyGuest()
+                try drop(count + 1)
                 return true
             }
             let part = min(room, pendingLength - done)
@@ -181,6 +187,17 @@ struct NetWorker: WorkerBody, ~Copyable {
         metrics.bytesReceived.add(UInt64(pendingLength - TapQueue.headerSize), ordering: .relaxed)
         notifyGuest()
         return true
+    }
+
+    /// Gives the last `count` chains back empty and forgets the packet.
+    private mutating func drop(_ count: UInt16) throws(VirtioError) {
+        for _ in 0..<count { queues.receive.queue.undoPop() }
+        for _ in 0..<count {
+            guard let chain = try queues.receive.queue.pop() else { break }
+            queues.receive.queue.push(chain, written: 0)
+        }
+        metrics.dropped.add(1, ordering: .relaxed)
+        notifyGuest()
     }
 
     /// Says in the first buffer's header over how many buffers the packet went.
@@ -210,8 +227,7 @@ struct NetWorker: WorkerBody, ~Copyable {
             if command.kind == 4, command.number == 0, let pairs = chain.read(UInt16.self, at: 2) {
                 accepted = Self.usePairs(Int(pairs), backend)
             }
-            chain.write(UInt8(accepted ? 0 : 1), at: 0)
-            return 1
+            return chain.write(UInt8(accepted ? 0 : 1), at: 0) ? 1 : 0
         }
     }
 
