@@ -120,6 +120,7 @@ enum CPU {
 
     /// Three leaves of sixteen letters each.
     private static func reportBrand() {
+        guard cpuid(0x8000_0002).eax != 0 else { return say("cpu: no brand string") }
         tell("cpu: ")
         for leaf: UInt32 in 0x8000_0002...0x8000_0004 {
             let part = cpuid(leaf)

@@ -22,6 +22,8 @@
 //                       instruction, `ok` or `exception N` after it, `probe: done` at the end; `probe: burst N
 //                       instructions/s ok` tells how fast kernel-mode code runs
 //   mode=bar-move       moves a virtio device's BAR and drives the device there, then moves it back
+//   mode=hostile        gives every virtio device malformed rings and registers: each has to answer or ask for a reset,
+//                       and is driven as in the full test afterwards
 //
 //   net_host=A.B.C.D    the neighbour that the network test asks for, with net_guest=
 //   net_guest=A.B.C.E   the guest's own address

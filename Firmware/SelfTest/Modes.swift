@@ -33,6 +33,7 @@ enum Modes {
         if mode == "power-button" { powerButton(guest) }
         if mode == "probe" { Probe.run(guest) }
         if mode == "bar-move" { BARMove.run(guest) }
+        if mode == "hostile" { Hostile.run(guest) }
         Result.abort("unknown mode=\(bytes: mode.start, count: UInt64(mode.count))")
     }
 
