@@ -31,7 +31,9 @@ enum Interrupts {
     }
 
     /// Lets interrupts in until the vector has been taken more than `before` times.
-    static func wait(_ vector: UInt32, after before: UInt32, milliseconds: UInt64 = 1000) -> Bool {
+    ///
+    /// The time is generous because a host with more vCPUs than processors may leave one aside for a second.
+    static func wait(_ vector: UInt32, after before: UInt32, milliseconds: UInt64 = 3000) -> Bool {
         Clock.wait(milliseconds: milliseconds) {
             if count(vector) != before { return true }
             interruptWindow()

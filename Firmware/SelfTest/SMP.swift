@@ -52,6 +52,8 @@ enum SMP {
     private static let page: UInt64 = 0x8000
     /// Lines are printed for this many CPUs at most.
     private static let verbose = 8
+    /// How long a started CPU may take, in milliseconds: more than all its own waits together.
+    private static let patience: UInt64 = 12_000
 
     static func test(_ processors: Processors) {
         let count = processors.count
@@ -87,11 +89,11 @@ enum SMP {
             // The second one that the multiprocessor specification asks for.
             LocalAPIC.send(to: id, 0x4600 | UInt32(page >> 12))
         }
-        guard Clock.wait(milliseconds: 5000, until: { memoryRead32(phase) >= 2 }) else {
+        guard Clock.wait(milliseconds: patience, until: { memoryRead32(phase) >= 2 }) else {
             return give(up: id, "start", memoryRead32(phase))
         }
         LocalAPIC.send(to: id, Vector.call)
-        guard Clock.wait(milliseconds: 5000, until: { memoryRead32(done) != 0 }) else {
+        guard Clock.wait(milliseconds: patience, until: { memoryRead32(done) != 0 }) else {
             return give(up: id, "end", memoryRead32(phase))
         }
         let failed = memoryRead32(phase + 4)

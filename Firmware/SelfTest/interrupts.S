@@ -1,16 +1,19 @@
-// Interrupts are taken in windows only: the flag is set for two instructions inside a leaf function, so a handler
+// Interrupts are taken in windows only: the flag is set for a while inside a leaf function, so a handler
 // may use every caller-saved register, and it ends the window by returning to the window's caller. No IRET is
 // needed (hosts that emulate kernel code lack it in long mode) and no red zone is in danger.
 
     .section .text.interrupts, "ax"
     .code64
 
-// One window: an interrupt that is pending is taken, at most one.
+// One window: an interrupt that is pending is taken, at most one. A processor takes it behind the second instruction.
+// A KVM that emulates kernel code looks for interrupts only now and then: a window of two instructions is missed
+// hundreds of times on average and thousands at worst, one of this width a dozen times at most.
     .globl interrupt_window
 interrupt_window:
     sti
+    .rept 128
     nop
-    nop
+    .endr
     cli
     retq
 
