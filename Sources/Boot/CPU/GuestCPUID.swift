@@ -119,7 +119,7 @@ package enum GuestCPUID {
     ) -> [CPUIDEntry] {
         var levels: [(type: UInt32, shift: UInt32, count: UInt32)] = [(1, topology.coreShift, topology.threads)]
         if function == 0x1F, topology.dies > 1 {
-            levels.append((2, topology.dieShift, topology.threads &* topology.cores))
+            levels.append((2, topology.dieShift, topology.perDie))
             levels.append((5, topology.packageShift, topology.perPackage))
         } else {
             levels.append((2, topology.packageShift, topology.perPackage))

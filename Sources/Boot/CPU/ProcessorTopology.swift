@@ -13,11 +13,17 @@ package struct ProcessorTopology: Equatable, Sendable {
     package init(flat count: UInt32) { self.init(threads: 1, cores: count, dies: 1, packages: 1) }
 
     /// Bits of an APIC id below the core number, the die number and the package number.
-    var coreShift: UInt32 { Self.bits(threads) }
-    var dieShift: UInt32 { coreShift + Self.bits(cores) }
-    var packageShift: UInt32 { dieShift + Self.bits(dies) }
-    /// vCPUs in a package.
-    var perPackage: UInt32 { threads &* cores &* dies }
+    var coreShift: UInt32 { min(Self.bits(threads), 31) }
+    var dieShift: UInt32 { min(coreShift + Self.bits(cores), 31) }
+    var packageShift: UInt32 { min(dieShift + Self.bits(dies), 31) }
+    /// vCPUs in a die and in a package, as many as 32 bits count.
+    var perDie: UInt32 { Self.product(threads, cores) }
+    var perPackage: UInt32 { Self.product(perDie, dies) }
+
+    private static func product(_ first: UInt32, _ second: UInt32) -> UInt32 {
+        let (value, overflow) = first.multipliedReportingOverflow(by: second)
+        return overflow ? .max : value
+    }
 
     /// Bits that number `count` things.
     private static func bits(_ count: UInt32) -> UInt32 {
@@ -28,7 +34,7 @@ package struct ProcessorTopology: Equatable, Sendable {
     package func apicID(_ index: UInt32) -> UInt32 {
         let thread = index % threads
         let core = index / threads % cores
-        let die = index / (threads &* cores) % dies
+        let die = index / perDie % dies
         let package = index / perPackage
         return package << packageShift | die << dieShift | core << coreShift | thread
     }
