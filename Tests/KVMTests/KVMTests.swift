@@ -1,0 +1,151 @@
+import Host
+import KVM
+import Memory
+import Synchronization
+import TestSupport
+import Testing
+
+/// The real `/dev/kvm`: a machine of a few instructions, its exits, notifications and interrupt routes.
+struct KVMTests {
+    /// Runs in real mode from address 0x1000 in a machine of its own until the guest stops it, at most ten seconds.
+    private struct Guest {
+        let memory: GuestMemory
+        let machine: VMHandle
+        let vcpu: VCPUHandle
+
+        init(_ code: [UInt8]) throws {
+            memory = try GuestMemory([MemoryRange(address: 0, size: 0x10000)])
+            try memory.write(code, at: 0x1000)
+            machine = try KVMSystem().createVM()
+            try machine.setTSS(at: 0xFFFB_D000)
+            try machine.setMemory(slot: 0, address: 0, size: 0x10000, hostAddress: memory.hostAddress(ofRegion: 0))
+            vcpu = try machine.createVCPU(id: 0)
+            var special = try vcpu.specialRegisters()
+            (special.cs.base, special.cs.selector) = (0, 0)
+            try vcpu.setSpecialRegisters(special)
+            var registers = try vcpu.registers()
+            (registers.rip, registers.rflags) = (0x1000, 2)
+            try vcpu.setRegisters(registers)
+        }
+
+        /// The next exit; a guest that does not come back is kicked until it does.
+        func run() throws -> VMExit {
+            try KickSignal.install()
+            let exit = try Outcome()
+            let vcpu = vcpu
+            let thread = try Thread("vcpu-test") {
+                exit.value.withLock { $0 = try? vcpu.runOnce() }; exit.done.signal()
+            }
+            guard Deadline.seconds(10).wait(until: { exit.done.isPending }) else {
+                vcpu.setImmediateExit(true)
+                thread.kick()
+                throw FakeDriverError(description: "the guest did not exit in time")
+            }
+            thread.join()
+            return try #require(exit.value.withLock { $0 })
+        }
+    }
+
+    private final class Outcome: Sendable {
+        let value = Mutex<VMExit?>(nil)
+        let done: EventFD
+        init() throws { done = try EventFD() }
+    }
+
+    @Test func thisHostHasWhatGuestsNeed() throws {
+        let system = try KVMSystem()
+        for capability in KVMCapability.required {
+            let value = system.value(of: capability)
+            #expect(value > 0, "\(capability.name)")
+        }
+        let leaves = try system.supportedCPUID()
+        #expect(leaves.contains { $0.function == 0 } && leaves.contains { $0.function == 0x4000_0000 })
+        let registers = try system.stateMSRs()
+        #expect(registers.contains(0x10))
+    }
+
+    @Test func missingDevice() {
+        do throws(KVMError) {
+            _ = try KVMSystem(path: "/dev/no-kvm")
+            Issue.record("opened")
+        } catch {
+            #expect(error == .unavailable(path: "/dev/no-kvm", .noSuchFile))
+            #expect(error.description.hasPrefix("/dev/no-kvm does not exist: this host has no KVM; "))
+        }
+        do throws(KVMError) {
+            _ = try KVMSystem(path: "/dev/null")
+            Issue.record("opened")
+        } catch {
+            #expect(error == .unavailable(path: "/dev/null", Errno(25)))
+        }
+    }
+
+    @Test func aPortWriteIsAnExit() throws {
+        // mov $0xF4, %dx; mov $0x2A, %al; out %al, (%dx); in (%dx), %al; out %al, (%dx)
+        let guest = try Guest([0xBA, 0xF4, 0x00, 0xB0, 0x2A, 0xEE, 0xEC, 0xEE])
+        guard case .port(let first) = try guest.run() else { throw FakeDriverError(description: "no port exit") }
+        #expect(first.port == 0xF4 && first.size == 1 && first.isWrite && first.count == 1)
+        guard case .port(let second) = try guest.run() else { throw FakeDriverError(description: "no port exit") }
+        #expect(!second.isWrite && second.port == 0xF4)
+        #expect(try guest.vcpu.registers().rax & 0xFF == 0x2A)
+    }
+
+    @Test func memoryThatIsNotRAMIsAnExit() throws {
+        // mov $0xF000, %ax; mov %ax, %ds; movb $0x77, 0x8000 (address 0xF8000)
+        let guest = try Guest([0xB8, 0x00, 0xF0, 0x8E, 0xD8, 0xC6, 0x06, 0x00, 0x80, 0x77])
+        guard case .memory(let access) = try guest.run() else { throw FakeDriverError(description: "no memory exit") }
+        #expect(access.address == 0xF8000 && access.size == 1 && access.isWrite && access.value & 0xFF == 0x77)
+    }
+
+    @Test func aNotificationReplacesTheExit() throws {
+        // mov $0x500, %dx; mov $1, %ax; out %ax, (%dx); mov $0xF4, %dx; out %al, (%dx)
+        let guest = try Guest([0xBA, 0x00, 0x05, 0xB8, 0x01, 0x00, 0xEF, 0xBA, 0xF4, 0x00, 0xEE])
+        let event = try EventFD()
+        try guest.machine.notify(event, on: .port(0x500), assign: true)
+        guard case .port(let access) = try guest.run() else { throw FakeDriverError(description: "no port exit") }
+        #expect(access.port == 0xF4)
+        #expect(event.isPending)
+        try guest.machine.notify(event, on: .port(0x500), assign: false)
+        #expect(throws: KVMError.self) { try guest.machine.notify(event, on: .port(0x500), assign: false) }
+    }
+
+    @Test func anImmediateExitInterrupts() throws {
+        let guest = try Guest([0xEB, 0xFE])  // jmp to itself
+        guest.vcpu.setImmediateExit(true)
+        #expect(try guest.run() == .interrupted)
+    }
+
+    @Test func interruptRoutes() throws {
+        let machine = try KVMSystem().createVM()
+        try machine.createInterruptChip()
+        let router = InterruptRouter(machine)
+        let message = MSIMessage(addressLow: 0xFEE0_0000, addressHigh: 0, data: 0x41)
+        let (first, second) = (try router.allocate(), try router.allocate())
+        #expect(first >= InterruptRouter.chipInputs && second != first)
+        try router.route(first, to: message)
+        let event = try EventFD()
+        try machine.raise(first, on: event, assign: true)
+        try machine.raise(first, on: event, assign: false)
+        try router.release(first)
+        var given: Set<UInt32> = [second]
+        for _ in 0..<(InterruptRouter.limit - InterruptRouter.chipInputs - 1) { given.insert(try router.allocate()) }
+        #expect(given.count == Int(InterruptRouter.limit - InterruptRouter.chipInputs))
+        #expect(throws: KVMError.exhausted("interrupt routes", limit: 4096)) { try router.allocate() }
+        try router.release(second)
+        #expect(try router.allocate() == second)
+    }
+
+    @Test func stateIsReadAsItWasSet() throws {
+        let guest = try Guest([0xF4])
+        var registers = try guest.vcpu.registers()
+        registers.rbx = 0x1234_5678_9ABC_DEF0
+        try guest.vcpu.setRegisters(registers)
+        #expect(try guest.vcpu.registers().rbx == 0x1234_5678_9ABC_DEF0)
+        try guest.vcpu.setMSRs([MSR(0xC000_0102, 0x1000)])
+        #expect(try guest.vcpu.msrs([0xC000_0102]) == [MSR(0xC000_0102, 0x1000)])
+        #expect(throws: KVMError.refusedMSR(index: 0x4242_4242)) {
+            try guest.vcpu.setMSRs([MSR(0xC000_0102, 0), MSR(0x4242_4242, 1)])
+        }
+        #expect(throws: KVMError.self) { try guest.machine.createVCPU(id: 0) }
+    }
+}

@@ -1,0 +1,108 @@
+import Host
+import Memory
+import TestSupport
+import Testing
+
+/// Regions, checked copies at their borders, the dirty pages, and memory that others can map.
+struct GuestMemoryTests {
+    private func make(_ change: (inout MemoryBacking) -> Void = { _ in }) throws -> GuestMemory {
+        var backing = MemoryBacking()
+        change(&backing)
+        return try GuestMemory(
+            [MemoryRange(address: 0x1000, size: 0x2000), MemoryRange(address: 0x10000, size: 0x1000)], backing)
+    }
+
+    @Test func copiesInsideRegions() throws {
+        for shared in [false, true] {
+            let memory = try make { $0.shared = shared }
+            try memory.write(0x1122_3344_5566_7788 as UInt64, at: 0x2FF8)
+            #expect(try memory.bytes(at: 0x2FF8, count: 8) == [0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11])
+            #expect(try memory.read(UInt16.self, at: 0x2FFB) == 0x4455)
+            try memory.write([1, 2, 3], at: 0x10FFD)
+            #expect(try memory.read(UInt8.self, at: 0x10FFF) == 3)
+            try memory.zero(at: 0x10FFE, count: 2)
+            #expect(try memory.bytes(at: 0x10FFD, count: 3) == [1, 0, 0])
+            #expect((memory.fileDescriptor != nil) == shared)
+            #expect(memory.size == 0x3000)
+        }
+    }
+
+    @Test(
+        arguments: [
+            (0, 1), (0xFFF, 1), (0xFFF, 2), (0x2FFF, 2), (0x3000, 1), (0x10FFF, 2), (0x11000, 1), (.max, 1),
+            (.max - 7, 8),
+            (1 << 63, 8), (0x1000, 0x2001),
+        ] as [(UInt64, Int)])
+    func rangesThatAreNotRAM(address: UInt64, count: Int) throws {
+        let memory = try make()
+        let error = GuestMemoryError.outside(address: address, length: UInt64(count))
+        #expect(throws: error) { try memory.bytes(at: address, count: count) }
+        #expect(throws: error) { try memory.write([UInt8](repeating: 1, count: count), at: address) }
+        #expect(throws: error) { try memory.zero(at: address, count: UInt64(count)) }
+        #expect(throws: GuestMemoryError.self) { try memory.zero(at: 0x1000, count: .max) }
+    }
+
+    @Test func emptyRangesAreFine() throws {
+        let memory = try make()
+        #expect(try memory.bytes(at: .max, count: 0).isEmpty)
+        #expect(try memory.bytes(at: 0, count: -5).isEmpty)
+        try memory.write([], at: 0)
+        try memory.zero(at: .max, count: 0)
+    }
+
+    @Test func regionsThatCannotBe() {
+        let cases: [[(UInt64, UInt64)]] = [
+            [(0, 0)], [(0, 4095)], [(1, 4096)], [(0, 8192), (4096, 4096)], [(8192, 4096), (0, 4096)],
+            [(.max - 4095, 8192)], [(0, 1 << 63)],
+        ]
+        for ranges in cases {
+            #expect(throws: GuestMemoryError.self, "\(ranges)") {
+                try GuestMemory(ranges.map { MemoryRange(address: $0.0, size: $0.1) })
+            }
+        }
+        #expect(throws: GuestMemoryError.self) { try make { $0.hugePageSize = 2 << 20 } }
+    }
+
+    @Test func dirtyPages() throws {
+        let memory = try make()
+        try memory.write(1 as UInt8, at: 0x1000)
+        #expect(memory.dirty.take() == [0])
+        memory.dirty.setTracking(true)
+        try memory.write([1, 2], at: 0x1FFF)
+        try memory.write(1 as UInt8, at: 0x10FFF)
+        #expect(memory.dirty.take() == [0b111])
+        #expect(memory.dirty.take() == [0])
+        memory.markDirty(0x2FFF, .max)
+        memory.markDirty(0x5000, 1)
+        memory.markDirty(0x1000, 0)
+        #expect(memory.dirty.take() == [0b010])
+        memory.dirty.setTracking(false)
+        try memory.zero(at: 0x1000, count: 4096)
+        #expect(memory.dirty.take() == [0])
+    }
+
+    @Test func filesAreLoaded() throws {
+        let memory = try make()
+        let scratch = try ScratchDirectory("memory")
+        let path = try scratch.write("file", Array(0..<100))
+        let file = try FileDescriptor.open(path, 0)
+        try memory.load(file, offset: 90, count: 10, at: 0x1000, path: path)
+        #expect(try memory.bytes(at: 0x1000, count: 11) == Array(90..<100) + [0])
+        #expect(throws: GuestMemoryError.shortFile(path: path, wanted: 11, got: 10)) {
+            try memory.load(file, offset: 90, count: 11, at: 0x1000, path: path)
+        }
+        #expect(throws: GuestMemoryError.outside(address: 0x2FFF, length: 2)) {
+            try memory.load(file, offset: 0, count: 2, at: 0x2FFF, path: path)
+        }
+        #expect(throws: GuestMemoryError.self) { try memory.load(file, offset: .max, count: 1, at: 0x1000, path: path) }
+    }
+
+    @Test func sharedMemoryIsInItsFile() throws {
+        let memory = try make { $0.shared = true }
+        try memory.write([7, 8, 9], at: 0x10000)
+        let file = try FileDescriptor.duplicate(number: try #require(memory.fileDescriptor))
+        // The regions lie one behind the other.
+        #expect(try file.readExactly(3, at: 0x2000, path: "memfd") == [7, 8, 9])
+        #expect(try file.status().size == 0x3000)
+    }
+}
