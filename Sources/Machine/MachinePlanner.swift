@@ -36,7 +36,7 @@ package struct MachinePlanner {
         guard map.end <= UInt64(1) << min(UInt64(bits), 52) else {
             throw .spec(
                 "$.memory.size: \(config.memory.size) bytes end at 0x\(String(map.end, radix: 16)), beyond the \(bits) "
-                    + "bits of physical addresses; make it smaller or raise cpus.max_phys_bits up to the host's "
+                    + "bits of physical addresses; make it smaller or raise $.cpus.max_phys_bits up to the host's "
                     + "\(hostAddressBits)")
         }
         let upper = MachineLayout.pciMemory64(ramEnd: map.end, physicalAddressBits: Int(bits))

@@ -10,7 +10,7 @@ enum SpecFile {
     /// Reads and validates a spec; unknown fields are errors.
     ///
     /// - Parameter path: `-` is standard input.
-    static func read(_ path: String) throws -> VMConfig {
+    static func read(_ path: String) throws -> ParsedConfig {
         let bytes: [UInt8]
         do {
             bytes = try load(path)
@@ -19,7 +19,7 @@ enum SpecFile {
             throw MachineError.spec("\(path == "-" ? "standard input" : path): cannot be read: \(error.errno)\(hint)")
         }
         do {
-            return try VMConfig.parse(bytes, mode: .strict).config
+            return try VMConfig.parse(bytes, mode: .strict)
         } catch {
             throw MachineError.spec("\(error)")
         }

@@ -37,13 +37,14 @@ enum VMSession {
     /// - Parameter words: says an error in the words of the user's own configuration, flags for example.
     static func run(
         _ logging: LoggingOptions, selfTest: String?, words: (any Error) -> String = { "\($0)" },
-        _ configuration: () throws -> VMConfig
+        _ configuration: () throws -> ParsedConfig
     ) -> Int32 {
         do {
             let logger = try logging.makeLogger()
-            let config = try configuration()
+            let parsed = try configuration()
+            for warning in parsed.warnings { logger.warning("\(warning)") }
             logger.info("the spec is valid")
-            let plan = try MachinePlanner().plan(config)
+            let plan = try MachinePlanner().plan(parsed.config)
             logger.info("the machine is planned", metadata: ["pci": "\(plan.devices.count)"])
             let guest = SelfTestGuest(commandLine: selfTest ?? "") { SelfTestImage.elf() }
             let machine = VirtualMachine(plan, selfTest: guest, logger: logger)

@@ -16,7 +16,9 @@ struct CheckCommand: ParsableCommand {
 
     func run() throws {
         do {
-            let plan = try MachinePlanner().plan(try SpecFile.read(spec))
+            let parsed = try SpecFile.read(spec)
+            for warning in parsed.warnings { StandardStreams.error("swiftlet: warning: \(warning)") }
+            let plan = try MachinePlanner().plan(parsed.config)
             let report = PlanReport(plan)
             if json {
                 StandardStreams.out(try JSONText.make(report))

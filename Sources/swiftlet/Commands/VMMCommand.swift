@@ -36,7 +36,7 @@ struct VMMCommand: ParsableCommand {
         throw ExitCode(status)
     }
 
-    private func configuration() throws -> VMConfig {
+    private func configuration() throws -> ParsedConfig {
         guard kernel != nil || firmware != nil else {
             throw UsageError(
                 "--kernel: nothing to boot; name a kernel or --firmware (swiftlet run boots a JSON spec)")
@@ -46,7 +46,7 @@ struct VMMCommand: ParsableCommand {
         (flags.cpus, flags.memory, flags.rng) = (cpus, memory, rng)
         (flags.disks, flags.net) = (disk, net)
         (flags.serial, flags.console, flags.debugConsole) = (serial, console, debugConsole)
-        return try VMConfig.fromFlags(flags).config
+        return try VMConfig.fromFlags(flags)
     }
 }
 
