@@ -134,8 +134,9 @@ import Testing
         try Guests.alone {
             let descriptors = try Guests.machineDescriptors()
             let threads = try Guests.machineThreads()
+            // Event descriptors belong to the tests of other rooms too, which run beside this one in the same process:
+            // `RebootLeakTests` counts every descriptor, in a process of its own.
             #expect(descriptors.filter { $0.contains("kvm") || $0.contains("memfd") }.isEmpty, sourceLocation: location)
-            #expect(descriptors.count <= 4, "\(descriptors)", sourceLocation: location)
             #expect(threads.isEmpty, sourceLocation: location)
         }
     }
