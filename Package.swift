@@ -22,15 +22,19 @@ func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
 
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+/// The HTTP codec, without SwiftNIO's own sockets: descriptors travel beside the bytes on ours.
+let http: [Target.Dependency] = ["NIOCore", "NIOEmbedded", "NIOHTTP1"].map { .product(name: $0, package: "swift-nio") }
 
 let package = Package(
     name: "swiftlet",
     products: [
-        .executable(name: "swiftlet", targets: ["swiftlet"])
+        .executable(name: "swiftlet", targets: ["swiftlet"]),
+        .library(name: "SwiftletClient", targets: ["SwiftletClient"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     ],
     targets: [
         .target(name: "CLinux"),
@@ -45,17 +49,22 @@ let package = Package(
         room("VirtioNet", ["Virtio", "Memory", "Host", "CLinux"]),
         room("VirtioConsole", ["Virtio", "Memory", "Host", "CharBackend"]),
         room("VirtioRandom", ["Virtio", "Memory", "Host"]),
+        room("VirtioVsock", ["Virtio", "Memory", "Host", "CLinux"]),
         room("Legacy", ["Host", "CharBackend"]),
         room("Boot", ["Memory", "KVM", "Spec", "Host", "CLinux"]),
         room(
             "Machine",
             [
                 "Spec", "Host", "KVM", "Memory", "PCI", "Virtio", "VirtioBlock", "VirtioNet", "VirtioConsole",
-                "VirtioRandom", "Legacy", "CharBackend", "Boot", "CLinux", logging,
+                "VirtioRandom", "VirtioVsock", "Legacy", "CharBackend", "Boot", "CLinux", logging,
             ]),
+        room("Control", ["Machine", "Spec", "Host", "CLinux", logging] + http),
+        room("SwiftletClient", ["Host", "CLinux"] + http),
         .executableTarget(
             name: "swiftlet",
-            dependencies: ["Machine", "Spec", "Host", "KVM", "SelfTestImage", arguments, logging],
+            dependencies: [
+                "Control", "Machine", "Spec", "Host", "KVM", "SelfTestImage", "SwiftletClient", arguments, logging,
+            ],
             swiftSettings: house),
 
         // The self-test guest: Embedded Swift, built for the bare machine by the plug-in. Its path holds the guest's
@@ -79,6 +88,9 @@ let package = Package(
         tests("VirtioNet", ["TestSupport", "Virtio", "Memory", "Host"]),
         tests("VirtioConsole", ["TestSupport", "Virtio", "Memory", "Host", "CharBackend", "CLinux"]),
         tests("VirtioRandom", ["TestSupport", "Virtio", "Memory", "Host"]),
+        tests("VirtioVsock", ["TestSupport", "Virtio", "Memory", "Host", "CLinux"]),
+        tests("Control", ["TestSupport", "Machine", "Spec", "Host", "CLinux"]),
+        tests("SwiftletClient", ["TestSupport", "Host", "swiftlet"]),
         tests("Legacy", ["TestSupport", "Host", "CharBackend", "CLinux"]),
         tests("Boot", ["TestSupport", "Memory", "KVM", "Spec", "Host"]),
         tests("Machine", ["TestSupport", "Spec", "Boot", "KVM", "Memory", "Host", "SelfTestImage"]),

@@ -1,0 +1,27 @@
+import Synchronization
+
+/// Descriptors that came over a Unix socket (SCM_RIGHTS), in the order in which they came; those that nobody takes are
+/// closed with it.
+package final class ReceivedDescriptors: Sendable {
+    private let raw: Mutex<[Int32]>
+
+    /// - Parameter owned: descriptors' numbers, which belong to this object from here on.
+    package init(owning owned: [Int32] = []) { raw = Mutex(owned) }
+
+    /// How many nobody has taken.
+    package var count: Int { raw.withLock { $0.count } }
+
+    /// Adds descriptors that came later.
+    package func append(owning owned: [Int32]) { raw.withLock { $0 += owned } }
+
+    /// The first descriptor, which belongs to the caller from here on; nil when none is left.
+    package func takeFirst() -> FileDescriptor? {
+        let first = raw.withLock { $0.isEmpty ? nil : $0.removeFirst() }
+        guard let first else { return nil }
+        return FileDescriptor(owning: first)
+    }
+
+    deinit {
+        while let descriptor = takeFirst() { _ = consume descriptor }
+    }
+}
