@@ -48,7 +48,7 @@ struct DeviceBuilder {
             guard let backend = backends.net(planned.id) else { throw missing(planned) }
             return NetDevice(id: planned.id, backend, settings)
         case .console(let mode):
-            guard let port = backends.consoles[planned.id] else { throw missing(planned) }
+            guard let port = backends.lines.consoles[planned.id] else { throw missing(planned) }
             let size = mode == .tty ? Terminal.size(1) : nil
             return try ConsoleDevice(id: planned.id, port, size: size ?? (0, 0))
         }
@@ -76,7 +76,7 @@ struct LegacyDevices {
             try machine.raise(gsi, on: event, assign: true)
             return event
         }
-        serial = try backends.serial.map { port in
+        serial = try backends.lines.serial.map { port in
             let serial = Serial16550A(port, interrupt: try line(MachineLayout.serialGSI))
             port.connect(serial)
             return serial
@@ -96,7 +96,7 @@ struct LegacyDevices {
         ports.add(acpi, at: base, count: 8)
         ports.add(CMOSClock(), at: MachineLayout.cmosIndex, count: 2)
         ports.add(I8042(request: request), at: MachineLayout.i8042Data, count: 5)
-        if let planned = plan.debugConsole, let port = backends.debugConsole {
+        if let planned = plan.debugConsole, let port = backends.lines.debugConsole {
             ports.add(DebugConsole(port), at: planned.port, count: 1)
         }
         if plan.isSelfTest { ports.add(DebugExit(request: request), at: MachineLayout.debugExit, count: 1) }

@@ -67,7 +67,7 @@ final class MachineInstance: Sendable {
 
         let legacy = try LegacyDevices(plan, backends, machine: machine, root: root, request: request)
         (acpi, debugPort, serial) = (legacy.acpi, legacy.debugPort, legacy.serial)
-        serialPort = backends.serial
+        serialPort = backends.lines.serial
 
         let loaded = try Self.loadPayload(backends, memory)
         events.phase(

@@ -16,7 +16,6 @@ package final class VirtualMachine {
     private let plan: MachinePlan
     private let selfTest: SelfTestGuest
     private let logger: Logger
-    private var backends: Backends?
     private var reboots = 0
 
     /// Where the first life's progress port was first written, in ns of the monotonic clock; 0 before it.
@@ -41,12 +40,8 @@ package final class VirtualMachine {
             try epoll.add(signals.raw, .readable, token: 1)
             try epoll.add(mailbox.event.raw, .readable, token: 2)
             let logger = logger
-            let backends = try Backends(
-                plan, selfTest: selfTest,
-                Backends.Events(
-                    report: { logger.warning("\($0)") }, quit: { mailbox.send(.quit) }))
-            self.backends = backends
-            defer { backends.close() }
+            let backends = try openBackends(mailbox)
+            defer { backends.lines.close() }
             announce(backends)
             // All lives of the guest together.
             let deadline = limit.map { HostClock.monotonic + $0 * 1_000_000 }
@@ -68,8 +63,22 @@ package final class VirtualMachine {
         }
     }
 
+    /// Opens the consoles, then the rest; a failure of the rest gives the terminal back before its message is printed.
+    private func openBackends(_ mailbox: Mailbox<Message>) throws -> Backends {
+        let logger = logger
+        let lines = try ConsoleBackends(
+            plan,
+            ConsoleBackends.Events(report: { logger.warning("\($0)") }, quit: { mailbox.send(.quit) }))
+        do {
+            return try Backends(plan, selfTest: selfTest, lines: lines)
+        } catch {
+            lines.close()
+            throw error
+        }
+    }
+
     private func announce(_ backends: Backends) {
-        for (name, path) in backends.terminals.sorted(by: { $0.key < $1.key }) {
+        for (name, path) in backends.lines.terminals.sorted(by: { $0.key < $1.key }) {
             logger.notice("\(name) is at \(path)")
         }
         for (id, name) in backends.interfaces { logger.info("\(id) is the interface \(name)") }

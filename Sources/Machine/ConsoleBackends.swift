@@ -1,0 +1,57 @@
+import CharBackend
+import Host
+
+/// The host's ends of the guest's character devices: opened when the VM is created, since clients look up the
+/// pseudo-terminals then, and kept until it is deleted, so that no output is lost between two boots.
+package final class ConsoleBackends: Sendable {
+    /// The serial port's line; nil without a port.
+    let serial: CharPort?
+    /// The debug console's line; nil without one.
+    let debugConsole: CharPort?
+    /// The virtio consoles' lines, by device.
+    let consoles: [String: CharPort]
+    /// The other end of each pseudo-terminal, by the name of its section (`serial`, `console`, `debug_console`).
+    package let terminals: [String: String]
+    private let loop: CharLoop
+
+    /// What the lines tell the VM.
+    package struct Events: Sendable {
+        /// Trouble with a line, for the log.
+        let report: @Sendable (String) -> Void
+        /// The terminal's user ends the VM.
+        let quit: @Sendable () -> Void
+    }
+
+    /// Opens the lines that the plan names.
+    ///
+    /// - Throws: `MachineError` with the section's field; nothing stays open then.
+    init(_ plan: MachinePlan, _ events: Events) throws {
+        let loop = try CharLoop(report: events.report, onQuit: events.quit)
+        var terminals: [String: String] = [:]
+        func open(_ mode: CharMode, _ name: String) throws -> CharPort {
+            let opened: CharLoop.Opened
+            do throws(HostError) { opened = try loop.open(mode) } catch {
+                throw FieldErrors.console(name, mode, error)
+            }
+            if let path = opened.ptyPath { terminals[name] = path }
+            return opened.port
+        }
+        do {
+            var consoles: [String: CharPort] = [:]
+            debugConsole = try plan.debugConsole.map { try open($0.mode, "debug_console") }
+            serial = try plan.serial.map { try open($0, "serial") }
+            for device in plan.devices {
+                if case .console(let mode) = device.kind { consoles[device.id] = try open(mode, "console") }
+            }
+            self.consoles = consoles
+        } catch {
+            loop.stop(deadlineMilliseconds: 0)
+            throw error
+        }
+        self.terminals = terminals
+        self.loop = loop
+    }
+
+    /// Writes what the guest's consoles still hold and closes them; the terminal gets its state back.
+    package func close() { loop.stop() }
+}
