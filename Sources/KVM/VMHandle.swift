@@ -114,7 +114,7 @@ package final class VMHandle: Sendable {
         return try VCPUHandle(FileDescriptor(owning: result), id: id, runAreaSize: runAreaSize)
     }
 
-    private func request<Argument: BitwiseCopyable>(
+    func request<Argument: BitwiseCopyable>(
         _ number: UInt, _ argument: inout Argument, _ what: @autoclosure () -> String
     ) throws(KVMError) {
         // SAFETY: the argument's type is that of the request, and KVM keeps no pointer to it.

@@ -42,6 +42,8 @@ package enum MachineOutcome: Equatable, Sendable {
     case selfTest(UInt8)
     /// The guest cannot go on: a triple fault, an instruction that KVM cannot emulate; in words.
     case died(String)
+    /// A client asked the process to end.
+    case quit
     /// A signal asked the process to end.
     case signal(Int32)
 }

@@ -23,7 +23,7 @@ package struct MachinePlanner {
 
     /// A locally administered unicast address.
     package static func randomMAC() -> [UInt8] {
-        [0x12, 0x34, 0x56] + (0..<3).map { _ in UInt8.random(in: .min ... .max) }
+        MACAddress.random().bytes
     }
 
     /// Plans the machine of a configuration.

@@ -127,7 +127,7 @@ extension PCITransport {
         }
     }
 
-    private func activate(_ guarded: inout Guarded) {
+    func activate(_ guarded: inout Guarded) {
         guard !guarded.active else { return }
         let registers = guarded.registers
         let queues = registers.queues.enumerated().filter { $0.element.enabled }.map { index, config in

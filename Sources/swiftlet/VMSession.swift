@@ -42,13 +42,9 @@ enum VMSession {
         do {
             let logger = try logging.makeLogger()
             let parsed = try configuration()
-            for warning in parsed.warnings { logger.warning("\(warning)") }
-            logger.info("the spec is valid")
-            let plan = try MachinePlanner().plan(parsed.config)
-            logger.info("the machine is planned", metadata: ["pci": "\(plan.devices.count)"])
             let guest = SelfTestGuest(commandLine: selfTest ?? "") { SelfTestImage.elf() }
-            let machine = VirtualMachine(plan, selfTest: guest, logger: logger)
-            let outcome = try machine.run()
+            let machine = try VMM(VMM.Options(selfTest: guest), logger: logger)
+            let outcome = try machine.run(parsed)
             if machine.firstProgress > 0 {
                 let microseconds = (machine.firstProgress &- ProcessClock.origin) / 1000
                 logger.info("the guest's first progress code came", metadata: ["after_us": "\(microseconds)"])
@@ -61,7 +57,7 @@ enum VMSession {
 
     private static func report(_ outcome: MachineOutcome, _ logger: Logger) -> Int32 {
         switch outcome {
-        case .powerOff:
+        case .powerOff, .quit:
             logger.info("the VM is off")
             return ExitStatus.success
         case .selfTest(let result):

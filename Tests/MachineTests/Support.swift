@@ -40,9 +40,10 @@ enum Guests {
             if config.serial.mode != .off { config.serial = ConsoleConfig(file: output.path) }
             let lines = Mutex<[String]>([])
             let logger = Logger(label: "test") { _ in Recorder { line in lines.withLock { $0.append(line) } } }
-            let plan = try MachinePlanner().plan(config)
             let guest = SelfTestGuest(commandLine: commandLine) { SelfTestImage.elf() }
-            let outcome = try VirtualMachine(plan, selfTest: guest, logger: logger, limit: limit).run()
+            var options = VMM.Options(selfTest: guest)
+            options.limit = limit
+            let outcome = try VMM(options, logger: logger).run(ParsedConfig(config: config, warnings: []))
             return Run(outcome: outcome, serial: output.text, log: lines.withLock { $0 })
         }
     }

@@ -127,6 +127,8 @@ static inline int cl_kvm_irq_line(int vm, uint32_t gsi, uint32_t level) {
     struct kvm_irq_level line = {.irq = gsi, .level = level};
     return cl_ioctl_pointer(vm, CL_KVM_IRQ_LINE, &line);
 }
+// The host's time stamp counter now.
+static inline uint64_t cl_tsc(void) { return __builtin_ia32_rdtsc(); }
 static inline uint8_t *cl_kvm_immediate_exit(struct kvm_run *run) { return &run->immediate_exit; }
 
 // Runs a thread on the processors whose bits are set in `words`; an error number, or 0.

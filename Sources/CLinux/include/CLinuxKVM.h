@@ -59,6 +59,9 @@ static const unsigned long CL_KVM_SET_DEBUGREGS = KVM_SET_DEBUGREGS;
 static const unsigned long CL_KVM_SET_SIGNAL_MASK = KVM_SET_SIGNAL_MASK;
 static const unsigned long CL_KVM_GET_XSAVE2 = KVM_GET_XSAVE2;
 static const unsigned long CL_KVM_INTERRUPT = KVM_INTERRUPT;
+static const unsigned long CL_KVM_GET_DEVICE_ATTR = KVM_GET_DEVICE_ATTR;
+static const unsigned long CL_KVM_SET_DEVICE_ATTR = KVM_SET_DEVICE_ATTR;
+static const unsigned long CL_KVM_HAS_DEVICE_ATTR = KVM_HAS_DEVICE_ATTR;
 
 static const int CL_KVM_CAP_IRQCHIP = KVM_CAP_IRQCHIP;
 static const int CL_KVM_CAP_NR_VCPUS = KVM_CAP_NR_VCPUS;

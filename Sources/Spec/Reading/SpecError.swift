@@ -70,6 +70,8 @@ package struct Parsed<Config: Sendable & Equatable>: Sendable, Equatable {
     package let config: Config
     /// What was ignored: unknown names in a lenient reading, options without effect.
     package let warnings: [SpecIssue]
+
+    package init(config: Config, warnings: [SpecIssue] = []) { (self.config, self.warnings) = (config, warnings) }
 }
 
 /// A VM's configuration as `VMConfig.parse` and `VMConfig.fromFlags` give it.

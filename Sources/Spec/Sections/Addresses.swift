@@ -23,6 +23,13 @@ package struct MACAddress: Sendable, Equatable, Hashable, CustomStringConvertibl
         self.bytes = bytes
     }
 
+    private init(sixBytes: [UInt8]) { bytes = sixBytes }
+
+    /// A locally administered unicast address.
+    package static func random() -> MACAddress {
+        MACAddress(sixBytes: [0x12, 0x34, 0x56] + (0..<3).map { _ in UInt8.random(in: .min ... .max) })
+    }
+
     /// Whether it names a group of stations (IEEE 802: the lowest bit of the first byte).
     package var isMulticast: Bool { bytes[0] & 1 == 1 }
 

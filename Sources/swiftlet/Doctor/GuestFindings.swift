@@ -22,10 +22,11 @@ enum GuestFindings {
             config.memory.size = 64 << 20
             config.console = ConsoleConfig(mode: .off)
             config.serial = ConsoleConfig(file: output.path)
-            let plan = try MachinePlanner().plan(config)
             let guest = SelfTestGuest(commandLine: "mode=probe") { SelfTestImage.elf() }
             let quiet = Logger(label: "probe") { _ in SwiftLogNoOpLogHandler() }
-            let outcome = try VirtualMachine(plan, selfTest: guest, logger: quiet, limit: limit).run()
+            var options = VMM.Options(selfTest: guest)
+            options.limit = limit
+            let outcome = try VMM(options, logger: quiet).run(ParsedConfig(config: config, warnings: []))
             return judge(output.text, outcome)
         } catch {
             let finding = Finding(
@@ -61,6 +62,7 @@ enum GuestFindings {
         case .died(let why): why
         case .selfTest(let code): "the self-test ended with result \(code)"
         case .powerOff: "the guest powered off"
+        case .quit: "a client ended it"
         case .signal(let number): "signal \(number) ended it"
         }
     }

@@ -24,18 +24,20 @@ struct InstanceEvents: Sendable {
 /// One life of the guest, from its payload's first instruction to power-off or reboot.
 final class MachineInstance: Sendable {
     private let plan: MachinePlan
-    private let machine: VMHandle
+    let machine: VMHandle
     private let memory: GuestMemory
     private let root: PCIRoot
-    private let transports: [PCITransport]
+    let transports: [PCITransport]
     private let consoles: [ConsoleDevice]
-    private let runners: [VCPURunner]
-    private let stopping: StopFlag
+    let runners: [VCPURunner]
+    let stopping: StopFlag
     private let acpi: ACPIRegisters
     /// Where the guest's progress codes go.
     let debugPort: DebugPort
     private let serial: Serial16550A?
     private let serialPort: CharPort?
+    /// The guest's time while it stands still; nil while it runs.
+    let stoppedTime = Mutex<StoppedTime?>(nil)
 
     /// Builds the machine and loads its payload; nothing runs yet.
     init(_ backends: Backends, _ events: InstanceEvents) throws {
@@ -74,8 +76,8 @@ final class MachineInstance: Sendable {
             "payload", "\(loaded.boot), \(loaded.ranges.map { "\($0.name) \($0.size) bytes" }.joined(separator: ", "))")
         let handles = try Self.createVCPUs(plan, system, machine, entry: loaded.entry)
         let buses = (legacy.ports, MemoryBus(pci: root))
-        runners = handles.enumerated().map { index, handle in
-            VCPURunner(index, handle, buses: buses, stopping: stopping) { vcpu, failure in
+        runners = try handles.enumerated().map { index, handle in
+            try VCPURunner(index, handle, buses: buses, stopping: stopping) { vcpu, failure in
                 stopping.set()
                 events.failed(vcpu, failure)
             }

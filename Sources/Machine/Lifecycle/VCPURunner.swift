@@ -39,11 +39,13 @@ final class VCPURunner: Sendable {
     private let failed: @Sendable (Int, VCPUFailure) -> Void
     private let ended = Atomic<Bool>(false)
     private let thread = Mutex<Thread?>(nil)
+    private let errands: VCPUErrands
 
     init(
         _ index: Int, _ handle: VCPUHandle, buses: (PortBus, MemoryBus), stopping: StopFlag,
         failed: @escaping @Sendable (Int, VCPUFailure) -> Void
-    ) {
+    ) throws(HostError) {
+        errands = try VCPUErrands()
         (self.index, self.handle) = (index, handle)
         (ports, memory) = buses
         self.stopping = stopping
@@ -63,10 +65,29 @@ final class VCPURunner: Sendable {
         }
     }
 
-    /// Makes the thread leave the guest; `stopping` is set before.
+    /// Makes the thread leave the guest and look at what is asked of it; `stopping` or an errand is set before.
     func kick() {
         handle.setImmediateExit(true)
         thread.withLock { $0 }?.kick()
+        errands.wake()
+    }
+
+    /// Asks the thread to stand still; `isParked` tells when it does. Its guest's last access is complete then.
+    func askToPark() {
+        errands.add(.park)
+        kick()
+    }
+
+    /// Whether the thread stands still, so that the vCPU's state may be read and written.
+    var isParked: Bool { errands.isParked || hasEnded }
+
+    /// Lets a thread that stands still go on.
+    func unpark() { errands.unpark() }
+
+    /// Has the thread raise a non-maskable interrupt in its vCPU, at once or when it goes on.
+    func askForNMI() {
+        errands.add(.nmi)
+        kick()
     }
 
     /// Whether the thread is through.
@@ -77,27 +98,68 @@ final class VCPURunner: Sendable {
 
     private func run() {
         while !stopping.isSet {
-            do throws(KVMError) {
-                switch try handle.runOnce() {
-                case .port(let access): port(access)
-                case .memory(let access):
-                    if access.isWrite {
-                        memory.write(access.address, size: Int(access.size), value: access.value)
-                    } else {
-                        handle.answerMemoryRead(memory.read(access.address, size: Int(access.size)))
-                    }
-                case .interrupted: continue
-                case .shutdown: return failed(index, .tripleFault)
-                case .failedEntry(let reason): return failed(index, .failedEntry(reason))
-                case .internalError(let error): return failed(index, .internalError(error))
-                case .halt: return failed(index, .unexpected("halted outside the interrupt chip"))
-                case .systemEvent(let type): return failed(index, .unexpected("system event \(type)"))
-                case .other(let reason): return failed(index, .unexpected("unknown exit \(reason)"))
-                }
-            } catch {
-                return failed(index, .unexpected("\(error)"))
+            if errands.isPending {
+                guard attend() else { return }
+            } else if step() == .failed {
+                return
             }
         }
+    }
+
+    private enum Step { case handled, interrupted, failed }
+
+    /// Runs the guest up to its next exit and carries that out.
+    @inline(__always)
+    private func step() -> Step {
+        do throws(KVMError) {
+            switch try handle.runOnce() {
+            case .port(let access): port(access)
+            case .memory(let access):
+                if access.isWrite {
+                    memory.write(access.address, size: Int(access.size), value: access.value)
+                } else {
+                    handle.answerMemoryRead(memory.read(access.address, size: Int(access.size)))
+                }
+            case .interrupted: return .interrupted
+            case .shutdown: return fail(.tripleFault)
+            case .failedEntry(let reason): return fail(.failedEntry(reason))
+            case .internalError(let error): return fail(.internalError(error))
+            case .halt: return fail(.unexpected("halted outside the interrupt chip"))
+            case .systemEvent(let type): return fail(.unexpected("system event \(type)"))
+            case .other(let reason): return fail(.unexpected("unknown exit \(reason)"))
+            }
+            return .handled
+        } catch {
+            return fail(.unexpected("\(error)"))
+        }
+    }
+
+    private func fail(_ failure: VCPUFailure) -> Step {
+        failed(index, failure)
+        return .failed
+    }
+
+    /// Does what is asked of the thread; false when the vCPU cannot go on.
+    private func attend() -> Bool {
+        // Cleared before the errands are looked at: one that comes now sets it again.
+        handle.setImmediateExit(false)
+        if errands.take(.nmi) {
+            do throws(KVMError) { try handle.injectNMI() } catch {
+                return fail(.unexpected("\(error)")) != .failed
+            }
+        }
+        guard errands.has(.park) else { return true }
+        // KVM finishes the instruction whose access the last exit was: it enters, and leaves before the guest goes on
+        // (api.rst 5, immediate_exit). An instruction has several accesses at times, and each is carried out.
+        var last = Step.handled
+        while last == .handled {
+            handle.setImmediateExit(true)
+            last = step()
+        }
+        guard last == .interrupted else { return false }
+        errands.park(while: { !stopping.isSet })
+        handle.setImmediateExit(false)
+        return true
     }
 
     @inline(__always)

@@ -1,0 +1,53 @@
+import CLinux
+import Host
+
+/// The host's time stamp counter (SDM volume 3, 18.17), which a guest's is an offset from.
+package enum HostTSC {
+    /// Its value now, in ticks.
+    package static var now: UInt64 { cl_tsc() }
+}
+
+extension VMHandle {
+    /// The guest's kvmclock in ns (KVM_GET_CLOCK, api.rst 4.29).
+    package func clock() throws(KVMError) -> UInt64 {
+        var data = kvm_clock_data()
+        try request(CL_KVM_GET_CLOCK, &data, "read the guest's clock")
+        return data.clock
+    }
+
+    /// Sets the guest's kvmclock, in ns (KVM_SET_CLOCK, api.rst 4.30). No vCPU runs meanwhile.
+    package func setClock(_ nanoseconds: UInt64) throws(KVMError) {
+        var data = kvm_clock_data()
+        data.clock = nanoseconds
+        try request(CL_KVM_SET_CLOCK, &data, "set the guest's clock")
+    }
+}
+
+extension VCPUHandle {
+    /// The guest's time stamp counter minus the host's, in ticks, wrapping (KVM_VCPU_TSC_OFFSET,
+    /// Documentation/virt/kvm/devices/vcpu.rst section 4.1); nil where KVM does not tell.
+    package func tscOffset() -> UInt64? {
+        var offset: UInt64 = 0
+        return transferTSCOffset(CL_KVM_GET_DEVICE_ATTR, &offset) ? offset : nil
+    }
+
+    /// Sets that difference; false where KVM cannot.
+    package func setTSCOffset(_ offset: UInt64) -> Bool {
+        var offset = offset
+        return transferTSCOffset(CL_KVM_SET_DEVICE_ATTR, &offset)
+    }
+
+    private func transferTSCOffset(_ number: UInt, _ offset: inout UInt64) -> Bool {
+        // SAFETY: KVM reads the attribute, and reads or writes the eight bytes at its address, during the call alone.
+        unsafe withUnsafeMutablePointer(to: &offset) { place in
+            var attribute = kvm_device_attr(
+                flags: 0, group: UInt32(KVM_VCPU_TSC_CTRL), attr: UInt64(KVM_VCPU_TSC_OFFSET),
+                addr: UInt64(UInt(bitPattern: place)))
+            return unsafe cl_ioctl_pointer(file.raw, number, &attribute) >= 0
+        }
+    }
+
+    /// Tells the guest's kernel that it was stopped, so that its watchdogs do not take the time for a lock-up
+    /// (KVM_KVMCLOCK_CTRL, api.rst 4.74). A guest that does not use kvmclock has none to tell.
+    package func tellOfPause() { _ = cl_ioctl_value(file.raw, CL_KVM_KVMCLOCK_CTRL, 0) }
+}

@@ -1,0 +1,26 @@
+import Host
+import Spec
+
+/// A VM from creation to deletion: its configuration, its consoles, and while the guest is on, its machine.
+///
+/// It belongs to the control thread.
+final class CreatedVM {
+    /// With all ids and addresses chosen.
+    var config: VMConfig
+    /// Gives out the ids of devices that come later.
+    var names: DeviceNames
+    /// What the configuration plans.
+    var plan: MachinePlan
+    /// Open as long as the VM exists.
+    let lines: ConsoleBackends
+    /// The host's resources; nil while the guest is off.
+    var backends: Backends?
+    /// The guest's life at hand; nil while it is off.
+    var instance: MachineInstance?
+    /// Whether the guest stands still.
+    var isPaused = false
+
+    init(_ config: VMConfig, _ names: DeviceNames, _ plan: MachinePlan, _ lines: ConsoleBackends) {
+        (self.config, self.names, self.plan, self.lines) = (config, names, plan, lines)
+    }
+}

@@ -1,0 +1,53 @@
+import Host
+import Spec
+
+/// What a client asks of the VM. The control thread carries commands out one after the other.
+package enum VMCommand: Sendable {
+    /// Takes a configuration; nothing runs yet.
+    case create(ParsedConfig)
+    /// Starts the guest.
+    case boot
+    /// Ends the guest; the configuration stays.
+    case shutdown
+    /// Ends the guest if it runs and forgets the configuration.
+    case delete
+    /// Starts the guest again, from its payload.
+    case reboot
+    /// Stops the vCPUs and the device workers between two steps.
+    case pause
+    /// Lets them go on.
+    case resume
+    /// Presses the power button.
+    case powerButton
+    /// Raises a non-maskable interrupt in every vCPU.
+    case nmi
+    /// Ends the VM and the process.
+    case quit
+
+    /// What was asked, in words, for errors and the log.
+    package var words: String {
+        switch self {
+        case .create: "The VM could not be created"
+        case .boot: "The VM could not boot"
+        case .shutdown: "The VM could not be shut down"
+        case .delete: "The VM could not be deleted"
+        case .reboot: "The VM could not reboot"
+        case .pause: "The VM could not be paused"
+        case .resume: "The VM could not resume"
+        case .powerButton: "The power button could not be pressed"
+        case .nmi: "The NMI could not be raised"
+        case .quit: "The VMM could not shut down"
+        }
+    }
+}
+
+/// What a command came to.
+package enum VMReply: Equatable, Sendable {
+    /// It is done, and there is nothing to tell.
+    case done
+    /// A device was added to the running guest.
+    case device(id: String, bdf: String)
+}
+
+/// Hears what a command came to, on the control thread; must not block.
+package typealias VMReplyHandler = @Sendable (Result<VMReply, VMError>) -> Void

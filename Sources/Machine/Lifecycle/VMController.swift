@@ -1,0 +1,28 @@
+import Host
+import KVM
+import Legacy
+
+/// What reaches the control thread.
+enum VMMessage: Sendable {
+    case command(VMCommand, VMReplyHandler)
+    /// The guest of a life asks for something.
+    case request(life: Int, GuestRequest)
+    /// A vCPU of a life cannot go on.
+    case failed(life: Int, vcpu: Int, VCPUFailure)
+    /// The terminal's user ends the VM.
+    case quit
+}
+
+/// The way to a VM from any thread: commands to its control thread, and its status.
+package final class VMController: Sendable {
+    let mailbox: Mailbox<VMMessage>
+    /// The VM as it is now.
+    package let status = VMStatus()
+
+    init() throws(HostError) { mailbox = try Mailbox() }
+
+    /// Has the control thread carry out a command; commands are carried out in the order in which they are sent.
+    package func send(_ command: VMCommand, reply: @escaping VMReplyHandler = { _ in }) {
+        mailbox.send(.command(command, reply))
+    }
+}

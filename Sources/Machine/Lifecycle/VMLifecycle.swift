@@ -1,0 +1,196 @@
+import Host
+import KVM
+import Spec
+
+/// The commands, on the control thread.
+extension VMM {
+    /// Carries a command out.
+    func carryOut(_ command: VMCommand) -> Result<VMReply, VMError> {
+        do {
+            return .success(try perform(command))
+        } catch let error as VMError {
+            return .failure(error.during(command.words))
+        } catch let error as MachineError {
+            return .failure(VMError(error).during(command.words))
+        } catch {
+            return .failure(VMError(.failed, [command.words, "\(error)"]))
+        }
+    }
+
+    private func perform(_ command: VMCommand) throws -> VMReply {
+        switch command {
+        case .create(let parsed): try create(parsed)
+        case .boot:
+            guard let vm else { throw VMError.notCreated }
+            guard vm.instance == nil else { throw VMError(.failed, ["VM is already booted"]) }
+            try boot()
+        case .shutdown:
+            _ = try running()
+            shutDown()
+        case .delete:
+            guard vm != nil else { break }
+            delete()
+            emit("deleted")
+        case .reboot:
+            guard vm?.instance != nil else { throw VMError(.notFound, ["VM is not booted"]) }
+            try reboot()
+        case .pause: try pause()
+        case .resume: try resume()
+        case .powerButton: try running().pressPowerButton()
+        case .nmi: try running().raiseNMI()
+        case .quit: break
+        }
+        return .done
+    }
+
+    /// The guest's life at hand.
+    func running() throws(VMError) -> MachineInstance {
+        guard let vm else { throw .notCreated }
+        guard let instance = vm.instance else { throw .notBooted }
+        return instance
+    }
+
+    func emit(_ event: String, _ properties: [String: String] = [:]) { options.emit("vm", event, properties) }
+
+    // MARK: Creation
+
+    /// Takes a configuration: chooses ids and addresses, plans the machine, opens the consoles.
+    func create(_ parsed: ParsedConfig) throws {
+        guard vm == nil else { throw VMError(.failed, ["VM is already created"]) }
+        for warning in parsed.warnings { logger.warning("\(warning)") }
+        logger.info("the spec is valid")
+        var config = parsed.config
+        var names = DeviceNames()
+        config.assignIDs(&names)
+        config.assignMACs()
+        let plan = try MachinePlanner().plan(config)
+        logger.info("the machine is planned", metadata: ["pci": "\(plan.devices.count)"])
+        let (logger, mailbox) = (logger, controller.mailbox)
+        let lines = try ConsoleBackends(
+            plan,
+            ConsoleBackends.Events(report: { logger.warning("\($0)") }, quit: { mailbox.send(.quit) }))
+        for (name, path) in lines.terminals.sorted(by: { $0.key < $1.key }) { logger.notice("\(name) is at \(path)") }
+        vm = CreatedVM(config, names, plan, lines)
+        publish()
+    }
+
+    /// Ends the guest if it runs, closes the consoles, forgets the configuration.
+    func delete() {
+        shutDown()
+        vm?.lines.close()
+        vm = nil
+        publish()
+    }
+
+    /// Shows the VM as it is now to those who ask from other threads.
+    func publish() {
+        let state: VMStatus.State =
+            vm?.instance == nil ? .created : vm?.isPaused == true ? .paused : .running
+        controller.status.update { content in
+            content.config = vm?.config
+            content.plan = vm?.plan
+            content.instance = vm?.instance
+            content.terminals = vm?.lines.terminals ?? [:]
+            content.state = state
+        }
+    }
+
+    // MARK: The guest's lives
+
+    /// Opens the host's resources and starts the guest's first life.
+    func boot() throws {
+        guard let vm else { throw VMError.notCreated }
+        emit("booting")
+        startLimit()
+        let backends = try Backends(vm.plan, selfTest: options.selfTest, lines: vm.lines)
+        for (id, name) in backends.interfaces { logger.info("\(id) is the interface \(name)") }
+        vm.backends = backends
+        do {
+            try startLife()
+        } catch {
+            vm.backends = nil
+            throw error
+        }
+        emit("booted")
+    }
+
+    private func startLife() throws {
+        guard let vm, let backends = vm.backends else { throw VMError.notBooted }
+        life += 1
+        let (life, mailbox, logger) = (life, controller.mailbox, logger)
+        let instance = try MachineInstance(
+            backends,
+            InstanceEvents(
+                request: { mailbox.send(.request(life: life, $0)) },
+                failed: { mailbox.send(.failed(life: life, vcpu: $0, $1)) },
+                report: { logger.warning("\($1)", metadata: ["device": "\($0)"]) },
+                phase: { logger.info("\($0) ready: \($1)") }))
+        try instance.start()
+        vm.instance = instance
+        vm.isPaused = false
+        logger.info("the guest runs", metadata: ["vcpus": "\(vm.plan.processors.boot)"])
+        publish()
+    }
+
+    /// Stops the guest's life at hand.
+    private func endLife() -> Bool {
+        guard let vm, let instance = vm.instance else { return true }
+        noteProgress()
+        let clean = instance.stop()
+        if !clean { logger.error("a vCPU did not leave the guest; the process's end will take it along") }
+        // Messages of this life that still come are not heard.
+        life += 1
+        vm.instance = nil
+        vm.isPaused = false
+        return clean
+    }
+
+    /// Ends the guest; the configuration and the consoles stay.
+    func shutDown() {
+        guard let vm, vm.instance != nil || vm.backends != nil else { return }
+        _ = endLife()
+        vm.backends = nil
+        publish()
+        emit("shutdown")
+    }
+
+    /// Ends the guest's life and starts the next one from the payload.
+    func reboot() throws(MachineError) {
+        guard vm?.instance != nil else { return }
+        emit("rebooting")
+        reboots += 1
+        logger.info("the guest reboots", metadata: ["count": "\(reboots)"])
+        guard endLife() else { throw .host("a vCPU did not leave the guest: KVM holds it") }
+        do {
+            try MachineError.sorted { try startLife() }
+        } catch {
+            shutDown()
+            throw error
+        }
+        emit("rebooted")
+    }
+
+    // MARK: Standing still
+
+    private func pause() throws {
+        let instance = try running()
+        guard vm?.isPaused == false else { throw VMError(.failed, ["VM is already paused"]) }
+        emit("pausing")
+        try instance.pause()
+        vm?.isPaused = true
+        publish()
+        logger.info("the guest stands still")
+        emit("paused")
+    }
+
+    private func resume() throws {
+        let instance = try running()
+        guard vm?.isPaused == true else { throw VMError(.failed, ["VM is not paused"]) }
+        emit("resuming")
+        try instance.resume()
+        vm?.isPaused = false
+        publish()
+        logger.info("the guest runs on")
+        emit("resumed")
+    }
+}

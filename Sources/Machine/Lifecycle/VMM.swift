@@ -1,0 +1,149 @@
+import CLinux
+import Host
+import Legacy
+import Logging
+import Spec
+
+/// Takes what happens to a VM: source, event, properties.
+package typealias VMEventHandler = @Sendable (String, String, [String: String]) -> Void
+
+/// The process's one VM, from its creation over the guest's lives to its deletion.
+///
+/// All that changes it happens on one thread, the one that calls `run`, and comes to it as messages.
+package final class VMM {
+    /// How the VM is run.
+    package struct Options: Sendable {
+        /// What boots without a payload.
+        package var selfTest: SelfTestGuest
+        /// ms from the first boot on after which the VM is stopped and taken for dead; nil for ever.
+        package var limit: UInt64?
+        /// Whether the process goes on, for its API's clients, when the guest powers off or dies.
+        package var survivesGuest = false
+        /// Hears what happens to the VM, on the control thread.
+        package var emit: VMEventHandler = { _, _, _ in }
+
+        package init(selfTest: SelfTestGuest) { self.selfTest = selfTest }
+    }
+
+    let options: Options
+    let logger: Logger
+    /// The way to this VM from other threads.
+    package let controller: VMController
+    /// The VM that was created; nil without one.
+    var vm: CreatedVM?
+    /// Counts the guest's lives: messages of one that is over are of no interest.
+    var life = 0
+    var reboots = 0
+    private var deadline: UInt64?
+
+    /// When the first life's progress port was first written, in ns of the monotonic clock; 0 before it.
+    package private(set) var firstProgress: UInt64 = 0
+
+    /// A VM that is not created yet. Signals of the process are taken over when it runs.
+    package init(_ options: Options, logger: Logger) throws(HostError) {
+        (self.options, self.logger) = (options, logger)
+        controller = try VMController()
+    }
+
+    /// Runs until the guest, a client, the terminal's user or a signal ends the VM.
+    ///
+    /// - Parameter config: a VM to create and boot at once; nil waits for the commands of clients.
+    /// - Throws: what keeps that VM from being made; nothing of it is left then.
+    package func run(_ config: ParsedConfig? = nil) throws(MachineError) -> MachineOutcome {
+        try MachineError.sorted {
+            let signals = try SignalFD([SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGWINCH])
+            let epoll = try Epoll()
+            try epoll.add(signals.raw, .readable, token: 1)
+            try epoll.add(controller.mailbox.event.raw, .readable, token: 2)
+            defer { close() }
+            if let config {
+                try create(config)
+                try boot()
+            }
+            while true {
+                if let outcome = wait(epoll, signals) { return outcome }
+            }
+        }
+    }
+
+    private func wait(_ epoll: borrowing Epoll, _ signals: borrowing SignalFD) -> MachineOutcome? {
+        var timeout: Int32 = -1
+        if let deadline {
+            let now = HostClock.monotonic
+            guard now < deadline else { return .died("it did not end within \(options.limit ?? 0) ms") }
+            timeout = Int32(clamping: (deadline - now) / 1_000_000 + 1)
+        }
+        epoll.wait(timeout: timeout) { _ in }
+        while let signal = signals.next() {
+            switch signal {
+            case SIGUSR1:
+                logger.info("the power button is pressed")
+                vm?.instance?.pressPowerButton()
+            case SIGWINCH:
+                if let size = Terminal.size(1) { vm?.instance?.resizeConsoles(columns: size.columns, rows: size.rows) }
+            default: return .signal(signal)
+            }
+        }
+        for message in controller.mailbox.receive() {
+            if let outcome = handle(message) { return outcome }
+        }
+        return nil
+    }
+
+    private func handle(_ message: VMMessage) -> MachineOutcome? {
+        switch message {
+        case .quit: return .powerOff
+        case .command(.quit, let reply):
+            reply(.success(.done))
+            return .quit
+        case .command(let command, let reply):
+            logger.debug("command", metadata: ["name": "\(command.words)"])
+            reply(carryOut(command))
+            return nil
+        case .request(let from, let request): return from == life ? guestAsks(request) : nil
+        case .failed(let from, let vcpu, let failure):
+            guard from == life else { return nil }
+            return guestEnded(.died(failure.message(vcpu: vcpu)))
+        }
+    }
+
+    private func guestAsks(_ request: GuestRequest) -> MachineOutcome? {
+        switch request {
+        case .powerOff: return guestEnded(.powerOff)
+        case .exit(let code): return guestEnded(.selfTest(code))
+        case .reset:
+            do throws(MachineError) {
+                try reboot()
+                return nil
+            } catch {
+                return guestEnded(.died("it asked for a reboot, and that failed: \(error)"))
+            }
+        }
+    }
+
+    /// The guest is over: so is the process, unless it is to survive its guest.
+    private func guestEnded(_ outcome: MachineOutcome) -> MachineOutcome? {
+        noteProgress()
+        guard options.survivesGuest else { return outcome }
+        logger.notice("the guest is over", metadata: ["outcome": "\(outcome)"])
+        shutDown()
+        return nil
+    }
+
+    /// The first boot starts the time that the VM has.
+    func startLimit() {
+        guard deadline == nil, let limit = options.limit else { return }
+        deadline = HostClock.monotonic + limit * 1_000_000
+    }
+
+    /// Keeps when the guest first made itself heard.
+    func noteProgress() {
+        if firstProgress == 0, let port = vm?.instance?.debugPort { firstProgress = port.observed.firstAt }
+    }
+
+    /// Whatever is left of the VM goes.
+    private func close() {
+        noteProgress()
+        delete()
+    }
+}

@@ -1,0 +1,58 @@
+import Spec
+import Synchronization
+
+/// What anybody may know of the VM at any time, from any thread, whatever the control thread is busy with.
+package final class VMStatus: Sendable {
+    /// The states that clients know (Cloud Hypervisor's VmState).
+    package enum State: String, Sendable {
+        case created = "Created"
+        case running = "Running"
+        case paused = "Paused"
+    }
+
+    struct Content: Sendable {
+        var config: VMConfig?
+        var state = State.created
+        /// The machine's plan as it is now; nil before the VM is created.
+        var plan: MachinePlan?
+        /// The guest's life at hand; nil while it is off.
+        var instance: MachineInstance?
+        /// The host's names of the pseudo-terminals, by section.
+        var terminals: [String: String] = [:]
+    }
+
+    private let content = Mutex(Content())
+
+    func update(_ body: (inout Content) -> Void) { content.withLock { body(&$0) } }
+
+    var current: Content { content.withLock { $0 } }
+
+    /// The VM's state; nil while there is none.
+    package var state: State? { content.withLock { $0.config == nil ? nil : $0.state } }
+
+    /// The VM as `vm.info` tells it; nil while there is none.
+    package var info: VMInfo? { VMInfo(current) }
+}
+
+/// What `vm.info` tells.
+package struct VMInfo: Sendable {
+    /// The configuration with the ids and addresses that were chosen, and the pseudo-terminals' paths.
+    package let config: VMConfig
+    /// The state.
+    package let state: VMStatus.State
+    /// The guest's RAM in bytes.
+    package let memorySize: UInt64
+    /// The devices on the PCI bus: id and place.
+    package let devices: [(id: String, bdf: String)]
+
+    init?(_ content: VMStatus.Content) {
+        guard var config = content.config else { return nil }
+        if let path = content.terminals["serial"] { config.serial.file = path }
+        if let path = content.terminals["console"] { config.console.file = path }
+        if let path = content.terminals["debug_console"] { config.debugConsole.file = path }
+        self.config = config
+        state = content.state
+        memorySize = config.memory.size
+        devices = (content.instance == nil ? [] : content.plan?.devices ?? []).map { ($0.id, "\($0.address)") }
+    }
+}

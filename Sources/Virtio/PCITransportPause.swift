@@ -1,0 +1,19 @@
+/// Standing still: the workers end and leave their queues' progress in the registers, where a snapshot finds it.
+extension PCITransport {
+    /// Ends the workers after the requests that they have accepted. No vCPU runs until `resume`.
+    package func pause() {
+        guarded.withLock { guarded in
+            guard guarded.active else { return }
+            guarded.registers.progress = device.deactivate()
+            guarded.active = false
+        }
+    }
+
+    /// Starts the workers of a device whose driver is ready again where they stopped.
+    package func resume() {
+        guarded.withLock { guarded in
+            guard guarded.registers.status.contains(.driverOK), !guarded.active else { return }
+            activate(&guarded)
+        }
+    }
+}
