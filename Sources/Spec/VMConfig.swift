@@ -125,10 +125,11 @@ extension VMConfig {
         ]),
     ]
 
-    /// The configuration as Cloud Hypervisor's format has it, as `vm.info` shows it: unset options are left out.
+    /// The configuration as Cloud Hypervisor's format has it, as `vm.info` shows it: unset options are left out,
+    /// but for the payload, which clients expect.
     package var json: JSONValue {
         .members([
-            ("cpus", cpus.json), ("memory", memory.json), ("payload", payload?.json),
+            ("cpus", cpus.json), ("memory", memory.json), ("payload", payload?.json ?? .object(JSONObject())),
             ("disks", disks.isEmpty ? nil : .array(disks.map(\.json))),
             ("net", net.isEmpty ? nil : .array(net.map(\.json))), ("rng", rng.json), ("serial", serial.serialJSON),
             ("console", console.json), ("debug_console", debugConsole.json), ("pvpanic", .bool(false)),

@@ -3,7 +3,7 @@ import FoundationEssentials
 extension JSONValue {
     /// The one value that a JSON text holds.
     /// - Throws: `SpecError` with one issue of kind `.syntax`, which says line and column or names the place.
-    static func parse(_ bytes: [UInt8]) throws(SpecError) -> JSONValue {
+    package static func parse(_ bytes: [UInt8]) throws(SpecError) -> JSONValue {
         let numbers = try JSONStructure.check(bytes)
         do {
             let decoder = JSONDecoder()

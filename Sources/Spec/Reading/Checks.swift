@@ -61,7 +61,7 @@ struct Checks {
 
 extension JSONValue {
     /// An object of the members that are there, in order.
-    static func members(_ members: [(String, JSONValue?)]) -> JSONValue {
+    package static func members(_ members: [(String, JSONValue?)]) -> JSONValue {
         var object = JSONObject()
         for (key, value) in members { object[key] = value }
         return .object(object)

@@ -1,0 +1,4 @@
+extension Route {
+    /// Devices that come and go.
+    static let devices: [Route] = []
+}

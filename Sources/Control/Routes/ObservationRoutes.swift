@@ -1,0 +1,4 @@
+extension Route {
+    /// What can be watched.
+    static let observation: [Route] = []
+}

@@ -1,0 +1,26 @@
+import Host
+import Machine
+import Spec
+
+extension Route {
+    /// The process's own routes.
+    static let vmm: [Route] = [
+        .get("vmm.ping") { context in
+            .json(
+                .members([
+                    ("build_version", .string(context.version.build)), ("version", .string(context.version.api)),
+                    ("pid", .integer(ProcessIdentity.id)), ("features", .array([.string("kvm")])),
+                ]))
+        },
+        .get("vmm.info") { context in
+            .json(
+                .members([
+                    ("build_version", .string(context.version.build)), ("version", .string(context.version.api)),
+                    ("pid", .integer(ProcessIdentity.id)), ("config", context.vm.status.info?.config.json),
+                ]))
+        },
+        Route(name: "vmm.shutdown", method: .put, body: .none) { _, context, reply in
+            context.vm.send(.quit) { _ in reply(.response(status: 200, body: nil)) }
+        },
+    ]
+}

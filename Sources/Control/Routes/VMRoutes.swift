@@ -1,0 +1,45 @@
+import Machine
+import Spec
+
+extension Route {
+    /// The VM's life.
+    static let vm: [Route] = [
+        .command("vm.create") { request, _ throws(SpecError) in
+            try VMConfig.parse(request.body, mode: .lenient)
+        } _: { parsed, _ in
+            .create(parsed)
+        },
+        .action("vm.boot", .boot), .action("vm.delete", .delete), .action("vm.shutdown", .shutdown),
+        .action("vm.reboot", .reboot), .action("vm.pause", .pause), .action("vm.resume", .resume),
+        .action("vm.power-button", .powerButton), .action("vm.nmi", .nmi),
+        .get("vm.info") { context in
+            guard let info = context.vm.status.info else {
+                return .failure(VMError.notCreated.during("The VM info is not available"))
+            }
+            return .json(info.json)
+        },
+    ]
+}
+
+extension VMInfo {
+    /// The reply of `vm.info`.
+    var json: JSONValue {
+        var tree = JSONObject()
+        for device in devices {
+            // As Cloud Hypervisor has it: the function on the bus, and the virtio device behind it.
+            let function = "_virtio-pci-\(device.id)"
+            tree[function] = .members([
+                ("id", .string(function)), ("resources", .array([])), ("children", .array([.string(device.id)])),
+                ("pci_bdf", .string(device.bdf)),
+            ])
+            tree[device.id] = .members([
+                ("id", .string(device.id)), ("resources", .array([])), ("parent", .string(function)),
+                ("children", .array([])), ("pci_bdf", .string(device.bdf)),
+            ])
+        }
+        return .members([
+            ("config", config.json), ("state", .string(state.rawValue)), ("memory_actual_size", .integer(memorySize)),
+            ("device_tree", devices.isEmpty ? nil : .object(tree)),
+        ])
+    }
+}
