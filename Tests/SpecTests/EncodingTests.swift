@@ -31,7 +31,7 @@ import Testing
                 == #"{"cpus":{"boot_vcpus":1,"max_vcpus":1,"kvm_hyperv":false,"max_phys_bits":46,"#
                 + #""features":{"amx":false},"nested":true,"core_scheduling":"Vm","profile":"Host"},"#
                 + #""memory":{"size":536870912,"mergeable":false,"hotplug_method":"Acpi","shared":false,"#
-                + #""hugepages":false,"prefault":false,"reserve":false,"thp":true},"#
+                + #""hugepages":false,"prefault":false,"reserve":false,"thp":true},"payload":{},"#
                 + #""rng":{"pci_segment":0,"src":"/dev/urandom"},"serial":{"mode":"Null"},"#
                 + #""console":{"mode":"Tty","pci_segment":0},"debug_console":{"mode":"Off","iobase":233},"#
                 + #""pvpanic":false,"iommu":false,"watchdog":false,"landlock_enable":false}"#)

@@ -21,6 +21,14 @@ package enum VMCommand: Sendable {
     case powerButton
     /// Raises a non-maskable interrupt in every vCPU.
     case nmi
+    /// Adds a disk: to the configuration, and to a guest that runs.
+    case addDisk(Parsed<DiskConfig>)
+    /// Adds a network interface, over the tap queues that came with the request if any did.
+    case addNet(Parsed<NetConfig>, ReceivedDescriptors)
+    /// Takes a device away: from the configuration, and from a guest that runs as soon as that lets go.
+    case removeDevice(id: String)
+    /// Changes a disk's size in bytes.
+    case resizeDisk(id: String, size: UInt64)
     /// Ends the VM and the process.
     case quit
 
@@ -36,6 +44,10 @@ package enum VMCommand: Sendable {
         case .resume: "The VM could not resume"
         case .powerButton: "The power button could not be pressed"
         case .nmi: "The NMI could not be raised"
+        case .addDisk: "The disk could not be added to the VM"
+        case .addNet: "The network interface could not be added to the VM"
+        case .removeDevice: "The device could not be removed from the VM"
+        case .resizeDisk: "The disk could not be resized"
         case .quit: "The VMM could not shut down"
         }
     }

@@ -38,6 +38,10 @@ extension VMM {
         case .resume: try resume()
         case .powerButton: try running().pressPowerButton()
         case .nmi: try running().raiseNMI()
+        case .addDisk(let disk): return try add(disk)
+        case .addNet(let net, let descriptors): return try add(net, descriptors)
+        case .removeDevice(let id): try removeDevice(id)
+        case .resizeDisk(let id, let size): try resizeDisk(id, to: size)
         case .quit: break
         }
         return .done

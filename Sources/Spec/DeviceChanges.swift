@@ -5,3 +5,13 @@ extension VMConfig {
         for index in net.indices where net[index].mac == nil { net[index].mac = make() }
     }
 }
+
+extension VMConfig {
+    /// Takes the disk or network interface of an id out; false where there is none.
+    package mutating func removeDevice(_ id: String) -> Bool {
+        let before = disks.count + net.count
+        disks.removeAll { $0.id == id }
+        net.removeAll { $0.id == id }
+        return disks.count + net.count < before
+    }
+}
