@@ -18,19 +18,18 @@ package enum MachineError: Error, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Sorts an error of any room.
+    init(sorting error: any Error) {
+        switch error {
+        case let error as MachineError: self = error
+        case is BootError, is DiskError: self = .spec("\(error)")
+        default: self = .host("\(error)")
+        }
+    }
+
     /// Runs a step and sorts its error.
     static func sorted<Result>(_ body: () throws -> Result) throws(MachineError) -> Result {
-        do {
-            return try body()
-        } catch let error as MachineError {
-            throw error
-        } catch let error as BootError {
-            throw .spec("\(error)")
-        } catch let error as DiskError {
-            throw .spec("\(error)")
-        } catch {
-            throw .host("\(error)")
-        }
+        do { return try body() } catch { throw MachineError(sorting: error) }
     }
 }
 

@@ -12,6 +12,11 @@ extension Route {
         .action("vm.boot", .boot), .action("vm.delete", .delete), .action("vm.shutdown", .shutdown),
         .action("vm.reboot", .reboot), .action("vm.pause", .pause), .action("vm.resume", .resume),
         .action("vm.power-button", .powerButton), .action("vm.nmi", .nmi),
+        .command("vm.coredump") { request, _ throws(SpecError) in
+            try CoredumpRequest.parse(request.body)
+        } _: { parsed, _ in
+            .coredump(path: parsed.config.path)
+        },
         .get("vm.info") { context in
             guard let info = context.vm.status.info else {
                 return .failure(VMError.notCreated.during("The VM info is not available"))

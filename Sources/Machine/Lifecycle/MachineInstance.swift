@@ -25,7 +25,7 @@ struct InstanceEvents: Sendable {
 final class MachineInstance: Sendable {
     private let plan: MachinePlan
     let machine: VMHandle
-    private let memory: GuestMemory
+    let memory: GuestMemory
     private let root: PCIRoot
     let transports: [PCITransport]
     private let consoles: [ConsoleDevice]

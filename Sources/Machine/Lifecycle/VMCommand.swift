@@ -21,6 +21,8 @@ package enum VMCommand: Sendable {
     case powerButton
     /// Raises a non-maskable interrupt in every vCPU.
     case nmi
+    /// Writes the guest's memory and registers into a new ELF core file; a guest that runs stands still meanwhile.
+    case coredump(path: String)
     /// Adds a disk: to the configuration, and to a guest that runs.
     case addDisk(Parsed<DiskConfig>)
     /// Adds a network interface, over the tap queues that came with the request if any did.
@@ -44,6 +46,7 @@ package enum VMCommand: Sendable {
         case .resume: "The VM could not resume"
         case .powerButton: "The power button could not be pressed"
         case .nmi: "The NMI could not be raised"
+        case .coredump: "The core file could not be written"
         case .addDisk: "The disk could not be added to the VM"
         case .addNet: "The network interface could not be added to the VM"
         case .removeDevice: "The device could not be removed from the VM"

@@ -10,10 +10,8 @@ extension VMM {
             return .success(try perform(command))
         } catch let error as VMError {
             return .failure(error.during(command.words))
-        } catch let error as MachineError {
-            return .failure(VMError(error).during(command.words))
         } catch {
-            return .failure(VMError(.failed, [command.words, "\(error)"]))
+            return .failure(VMError(MachineError(sorting: error)).during(command.words))
         }
     }
 
@@ -38,6 +36,7 @@ extension VMM {
         case .resume: try resume()
         case .powerButton: try running().pressPowerButton()
         case .nmi: try running().raiseNMI()
+        case .coredump(let path): try coredump(path)
         case .addDisk(let disk): return try add(disk)
         case .addNet(let net, let descriptors): return try add(net, descriptors)
         case .removeDevice(let id): try removeDevice(id)
@@ -185,6 +184,16 @@ extension VMM {
         publish()
         logger.info("the guest stands still")
         emit("paused")
+    }
+
+    private func coredump(_ path: String) throws {
+        let instance = try running()
+        emit("coredumping")
+        let wasPaused = vm?.isPaused == true
+        if !wasPaused { try instance.pause() }
+        let result = Result { try Coredump.write(instance.memory, instance.runners.map(\.handle), to: path) }
+        if !wasPaused { try instance.resume() }
+        try result.get()
     }
 
     private func resume() throws {
