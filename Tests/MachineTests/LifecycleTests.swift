@@ -37,9 +37,9 @@ import Testing
     @Test func theWholeLife() throws {
         try withEcho { vm, _, connect in
             #expect(vm.controller.status.state == .created)
+            let line = try connect()
             try vm.command(.boot)
             #expect(vm.controller.status.state == .running)
-            let line = try connect()
             #expect(try hears(line, "one"))
             try vm.command(.reboot)
             #expect(try hears(line, "two", life: 2))
@@ -58,8 +58,8 @@ import Testing
 
     @Test func aPausedGuestStandsStill() throws {
         try withEcho { vm, _, connect in
-            try vm.command(.boot)
             let line = try connect()
+            try vm.command(.boot)
             #expect(try hears(line, "before"))
             try vm.command(.pause)
             #expect(vm.controller.status.state == .paused)
