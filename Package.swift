@@ -58,7 +58,11 @@ let package = Package(
                 "Spec", "Host", "KVM", "Memory", "PCI", "Virtio", "VirtioBlock", "VirtioNet", "VirtioConsole",
                 "VirtioRandom", "VirtioVsock", "Legacy", "CharBackend", "Boot", "CLinux", logging,
             ]),
-        room("Control", ["Machine", "Spec", "Host", "CLinux", logging] + http),
+        // The API and the document that describes it, which the plug-in embeds.
+        .plugin(name: "DocumentEmbedder", capability: .buildTool()),
+        .target(
+            name: "Control", dependencies: ["Machine", "Spec", "Host", "CLinux", logging] + http,
+            exclude: ["OpenAPI/openapi.json"], swiftSettings: house, plugins: ["DocumentEmbedder"]),
         room("SwiftletClient", ["Host", "CLinux"] + http),
         .executableTarget(
             name: "swiftlet",

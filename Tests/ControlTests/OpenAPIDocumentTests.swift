@@ -1,0 +1,51 @@
+import Foundation
+import Spec
+import Testing
+
+@testable import Control
+
+/// The OpenAPI document against what it describes.
+struct OpenAPIDocumentTests {
+    @Test func theExecutableCarriesTheDocumentToTheByte() throws {
+        let file = URL(filePath: #filePath).deletingLastPathComponent()
+            .appending(path: "../../Sources/Control/OpenAPI/openapi.json").standardizedFileURL
+        #expect(OpenAPIDocument.bytes == [UInt8](try Data(contentsOf: file)))
+    }
+
+    @Test func everyRouteIsDescribedAsItIsCalled() throws {
+        let document = try JSONValue.parse(OpenAPIDocument.bytes)
+        let paths = try #require(document["paths"]?.members)
+        for route in Route.vmm + Route.vm + Route.devices + Route.later + Route.observation {
+            let operation = try #require(
+                paths["/\(route.name)"]?[route.method.rawValue.lowercased()], "\(route.name) is not described")
+            #expect((operation["requestBody"] != nil) == (route.body == .required), "\(route.name)'s body")
+        }
+    }
+
+    @Test func whatIsNotServedIsSaidToBe501() throws {
+        let document = try JSONValue.parse(OpenAPIDocument.bytes)
+        for (path, item) in try #require(document["paths"]?.members) {
+            for (method, operation) in try #require(item.members) {
+                let isLater = Route.later.contains { "/\($0.name)" == path }
+                let statuses = try #require(operation["responses"]?.members).map(\.key)
+                #expect(statuses.contains("501") == isLater, "\(method) \(path)")
+                // Nothing but errors, where nothing is done.
+                #expect(statuses.allSatisfy { $0 >= "400" } == isLater, "\(method) \(path)")
+            }
+        }
+    }
+}
+
+extension JSONValue {
+    /// The members of an object; nil for any other value.
+    fileprivate var members: [String: JSONValue]? {
+        guard case .object(let object) = self else { return nil }
+        return Dictionary(uniqueKeysWithValues: object.keys.compactMap { key in object[key].map { (key, $0) } })
+    }
+
+    /// A member of an object.
+    fileprivate subscript(key: String) -> JSONValue? {
+        guard case .object(let object) = self else { return nil }
+        return object[key]
+    }
+}
