@@ -25,7 +25,8 @@ package struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConverti
         ENOTTY: "ENOTTY", ETXTBSY: "ETXTBSY", EFBIG: "EFBIG", ENOSPC: "ENOSPC", EROFS: "EROFS", EPIPE: "EPIPE",
         ENOSYS: "ENOSYS", ENAMETOOLONG: "ENAMETOOLONG", ELOOP: "ELOOP", EOPNOTSUPP: "EOPNOTSUPP",
         EADDRINUSE: "EADDRINUSE", ECONNREFUSED: "ECONNREFUSED", ETIMEDOUT: "ETIMEDOUT", EDOM: "EDOM",
-        ECONNRESET: "ECONNRESET", EOVERFLOW: "EOVERFLOW", EBADFD: "EBADFD",
+        ECONNRESET: "ECONNRESET", EOVERFLOW: "EOVERFLOW", EBADFD: "EBADFD", ENOTSOCK: "ENOTSOCK",
+        EPROTOTYPE: "EPROTOTYPE", ENOTCONN: "ENOTCONN",
     ]
 
     package static let notPermitted = Errno(EPERM)
@@ -41,6 +42,9 @@ package struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConverti
     package static let readOnly = Errno(EROFS)
     package static let notSupported = Errno(EOPNOTSUPP)
     package static let isDirectory = Errno(EISDIR)
+    package static let brokenPipe = Errno(EPIPE)
+    package static let tooManyFiles = Errno(EMFILE)
+    package static let addressInUse = Errno(EADDRINUSE)
     package static let inputOutput = Errno(EIO)
 }
 

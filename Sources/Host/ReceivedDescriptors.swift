@@ -14,6 +14,15 @@ package final class ReceivedDescriptors: Sendable {
     /// Adds descriptors that came later.
     package func append(owning owned: [Int32]) { raw.withLock { $0 += owned } }
 
+    /// Moves all of another object's descriptors here, behind those that are here already.
+    package func append(_ other: ReceivedDescriptors) {
+        let moved = other.raw.withLock { list in
+            defer { list = [] }
+            return list
+        }
+        append(owning: moved)
+    }
+
     /// The first descriptor, which belongs to the caller from here on; nil when none is left.
     package func takeFirst() -> FileDescriptor? {
         let first = raw.withLock { $0.isEmpty ? nil : $0.removeFirst() }

@@ -7,14 +7,12 @@ package struct UnixListener: ~Copyable, Sendable {
     package let path: String
     private let identity: FileIdentity?
 
-    private struct FileIdentity: Equatable, Sendable {
-        let device: UInt64, inode: UInt64
-    }
-
     /// Creates the socket. A socket file that nobody listens on any more is replaced.
     ///
+    /// - Parameter backlog: how many clients may wait to be accepted; what connects beyond that waits or, when it does not
+    ///   block, is refused.
     /// - Throws: `EADDRINUSE` when somebody listens there or the file is no socket.
-    package init(path: String) throws(HostError) {
+    package init(path: String, backlog: Int32 = 16) throws(HostError) {
         let operation = "listen on the socket"
         let descriptor = FileDescriptor(owning: try checked(cl_unix_socket(), "create a socket"))
         // SAFETY: the path's bytes live through each call.
@@ -28,17 +26,32 @@ package struct UnixListener: ~Copyable, Sendable {
             throw HostError(operation, path, Errno(ENAMETOOLONG))
         }
         _ = try checked(result, operation, path)
-        let identity = Self.identity(path)
-        guard listen(descriptor.raw, 16) == 0 else { throw HostError(operation, path, Errno.current) }
+        let identity = FileIdentity(path)
+        guard listen(descriptor.raw, backlog) == 0 else { throw HostError(operation, path, Errno.current) }
         try descriptor.setNonBlocking(true)
         self.identity = identity
         file = descriptor
         self.path = path
     }
 
+    /// Takes over a listening socket that the process inherited, and closes it in the end; a file that it is bound to
+    /// stays, since whoever made it removes it.
+    ///
+    /// - Throws: `EBADF` when the descriptor is not open, `ENOTSOCK` when it is no socket, `EPROTOTYPE` when it is another
+    ///   kind of socket or does not listen.
+    package init(inherited number: Int32) throws(HostError) {
+        _ = try checked(cl_check_unix_listener(number), "listen on the inherited descriptor", "\(number)")
+        let descriptor = FileDescriptor(owning: number)
+        _ = try checked(cl_fcntl(number, F_SETFD, Int(FD_CLOEXEC)), "keep from programs the descriptor", "\(number)")
+        try descriptor.setNonBlocking(true)
+        identity = nil
+        file = descriptor
+        path = "fd=\(number)"
+    }
+
     deinit {
         // Somebody may have put another file there meanwhile; that one is theirs.
-        if identity != nil, Self.identity(path) == identity { unsafe unlink(path) }
+        if identity != nil, FileIdentity(path) == identity { unsafe unlink(path) }
     }
 
     /// The descriptor's number, for poll.
@@ -50,11 +63,20 @@ package struct UnixListener: ~Copyable, Sendable {
         return client >= 0 ? FileDescriptor(owning: client) : nil
     }
 
-    private static func identity(_ path: String) -> FileIdentity? {
-        var status = stat()
-        // SAFETY: the kernel fills the local; the path's bytes live through the call.
-        guard unsafe lstat(path, &status) == 0 else { return nil }
-        return FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+    /// Takes the next waiting client, non-blocking; nil when none waits.
+    ///
+    /// - Throws: the errno, for example `EMFILE`: the client goes on waiting.
+    package borrowing func acceptStream() throws(Errno) -> UnixStream? {
+        while true {
+            let client = cl_unix_accept(file.raw)
+            if client >= 0 { return UnixStream(owning: FileDescriptor(owning: client)) }
+            switch -client {
+            case EAGAIN: return nil
+            // The client gave up while it waited; the next one may be there.
+            case EINTR, ECONNABORTED: continue
+            default: throw Errno(-client)
+            }
+        }
     }
 
     private static func isStale(_ path: String) -> Bool {

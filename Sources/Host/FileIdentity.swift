@@ -1,0 +1,20 @@
+import CLinux
+
+/// What tells one file from another, whatever their names.
+struct FileIdentity: Equatable, Sendable {
+    let device: UInt64, inode: UInt64
+
+    /// What is at a path, a symbolic link itself; nil when nothing is.
+    init?(_ path: String) {
+        var status = stat()
+        // SAFETY: the kernel fills the local; the path's bytes live through the call.
+        guard unsafe lstat(path, &status) == 0 else { return nil }
+        (device, inode) = (UInt64(status.st_dev), UInt64(status.st_ino))
+    }
+
+    /// An open file.
+    init(_ file: borrowing FileDescriptor) throws(HostError) {
+        let status = try file.status()
+        (device, inode) = (status.device, status.inode)
+    }
+}
