@@ -93,7 +93,7 @@ let package = Package(
         tests("VirtioConsole", ["TestSupport", "Virtio", "Memory", "Host", "CharBackend", "CLinux"]),
         tests("VirtioRandom", ["TestSupport", "Virtio", "Memory", "Host"]),
         tests("VirtioVsock", ["TestSupport", "Virtio", "Memory", "Host", "CLinux"]),
-        tests("Control", ["TestSupport", "Machine", "Spec", "Host", "CLinux"]),
+        tests("Control", ["TestSupport", "Machine", "Spec", "Host", "CLinux", logging]),
         tests("SwiftletClient", ["TestSupport", "Host", "swiftlet"]),
         tests("Legacy", ["TestSupport", "Host", "CharBackend", "CLinux"]),
         tests("Boot", ["TestSupport", "Memory", "KVM", "Spec", "Host"]),

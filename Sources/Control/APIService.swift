@@ -31,7 +31,7 @@ package final class APIService: APIHandler {
     }
 
     /// A target as it may stand in a message.
-    private static func printable(_ target: String) -> String {
+    static func printable(_ target: String) -> String {
         let short = target.unicodeScalars.prefix(100)
         let safe = short.map { $0.isASCII && $0.value > 0x20 && $0.value < 0x7F ? Character($0) : "?" }
         return String(safe) + (target.unicodeScalars.count > 100 ? "…" : "")
