@@ -61,7 +61,7 @@ let package = Package(
         // The API and the document that describes it, which the plug-in embeds.
         .plugin(name: "DocumentEmbedder", capability: .buildTool()),
         .target(
-            name: "Control", dependencies: ["Machine", "Spec", "Host", "CLinux", logging] + http,
+            name: "Control", dependencies: ["Machine", "Spec", "Host", "CharBackend", "CLinux", logging] + http,
             exclude: ["OpenAPI/openapi.json"], swiftSettings: house, plugins: ["DocumentEmbedder"]),
         room("SwiftletClient", ["Host", "CLinux"] + http),
         .executableTarget(
@@ -93,7 +93,7 @@ let package = Package(
         tests("VirtioConsole", ["TestSupport", "Virtio", "Memory", "Host", "CharBackend", "CLinux"]),
         tests("VirtioRandom", ["TestSupport", "Virtio", "Memory", "Host"]),
         tests("VirtioVsock", ["TestSupport", "Virtio", "Memory", "Host", "CLinux"]),
-        tests("Control", ["TestSupport", "Machine", "Spec", "Host", "CLinux", logging]),
+        tests("Control", ["TestSupport", "Machine", "Spec", "Host", "CharBackend", "CLinux", logging]),
         tests("SwiftletClient", ["TestSupport", "Host", "swiftlet"]),
         tests("Legacy", ["TestSupport", "Host", "CharBackend", "CLinux"]),
         tests("Boot", ["TestSupport", "Memory", "KVM", "Spec", "Host"]),

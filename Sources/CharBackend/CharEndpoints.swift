@@ -215,3 +215,11 @@ final class SocketEndpoint: CharEndpoint {
         }
     }
 }
+
+/// Nothing: what the guest writes is kept for clients only.
+final class NullEndpoint: CharEndpoint {
+    var inputDescriptor: Int32? { nil }
+    var outputDescriptor: Int32? { nil }
+    func read(limit: Int) -> [UInt8] { [] }
+    func write(_ bytes: [UInt8]) -> Int { bytes.count }
+}

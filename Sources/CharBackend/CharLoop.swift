@@ -11,7 +11,7 @@ package enum CharMode: Equatable, Sendable {
     case pty
     /// A Unix socket at a path.
     case socket(String)
-    /// Nowhere.
+    /// Nowhere but to clients that attach.
     case null
 }
 
@@ -56,7 +56,7 @@ package final class CharLoop: Sendable {
         let endpoint: any CharEndpoint
         var path: String?
         switch mode {
-        case .null: return Opened(port: CharPort(wake: wake, discards: true), ptyPath: nil)
+        case .null: endpoint = NullEndpoint()
         case .tty: endpoint = try TtyEndpoint(onQuit: onQuit)
         case .file(let name): endpoint = try FileEndpoint(path: name, report: report)
         case .socket(let name): endpoint = try SocketEndpoint(path: name)
@@ -65,18 +65,25 @@ package final class CharLoop: Sendable {
             path = pty.path
             endpoint = pty
         }
-        let port = CharPort(wake: wake, discards: false)
+        let port = CharPort(wake: wake, discards: mode == .null) { [weak self] () throws(HostError) in
+            try self?.start()
+        }
         state.withLock { $0.lines.append(Line(port: port, endpoint: endpoint)) }
-        try start()
+        // A line to nowhere needs no thread until a client attaches.
+        if mode != .null { try start() }
         wake.signal()
         return Opened(port: port, ptyPath: path)
     }
 
     private func start() throws(HostError) {
-        let running = thread.withLock { $0 != nil }
-        guard !running else { return }
-        let started = try Thread("char-io") { [self] in run() }
-        thread.withLock { $0 = started }
+        let started = thread.withLock { thread -> Result<Void, HostError> in
+            guard thread == nil, state.withLock({ $0.stopDeadline == nil }) else { return .success(()) }
+            do throws(HostError) {
+                thread = try Thread("char-io") { [self] in run() }
+                return .success(())
+            } catch { return .failure(error) }
+        }
+        try started.get()
     }
 
     /// Writes what waits, for at most the given time, then ends the thread and closes all backends.
@@ -88,7 +95,15 @@ package final class CharLoop: Sendable {
             return thread
         }
         running?.join()
-        state.withLock { $0.lines.removeAll() }
+        let lines = state.withLock { state in
+            defer { state.lines = [] }
+            return state.lines
+        }
+        for line in lines {
+            // What the guest said last, as far as the clients take it.
+            _ = line.port.clients.serve(line.port)
+            line.port.clients.end()
+        }
     }
 
     private func run() {
@@ -112,6 +127,9 @@ package final class CharLoop: Sendable {
             if let listener = line.endpoint.listener {
                 entries.append(PollEntry(listener, forReading: true))
                 meaning.append((index, .listener))
+            }
+            if let again = line.port.clients.serve(line.port) {
+                timeout = timeout < 0 ? again : min(timeout, again)
             }
             let room = line.port.inputRoom
             if room > 0, line.endpoint.hasWaiting { take(line) }

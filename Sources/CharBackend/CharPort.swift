@@ -14,27 +14,40 @@ package protocol CharReceiver: AnyObject, Sendable {
 /// The line between a guest's character device and the host: what the guest writes waits here for the I/O thread.
 ///
 /// Writing never blocks and makes no system call but the wake-up of an idle I/O thread, so that vCPU threads may do it.
+/// The last output stays here for clients who attach to the line beside its backend.
 package final class CharPort: Sendable {
-    /// Bytes of output that wait at most.
-    package static let capacity = 64 << 10
+    /// Bytes of output that wait at most, and that a client who attaches is told of.
+    package static let capacity = OutputRing.capacity
 
-    private struct Ring {
-        var bytes: [UInt8] = []
-        var start = 0
-        var count = 0
+    private struct Output {
+        var ring = OutputRing()
         var wasFull = false
         var dropped: UInt64 = 0
+        /// Whether clients want to hear of output, and whether the I/O thread knows already that there is some.
+        var isWatched = false, isAnnounced = false
+
+        /// Whether the I/O thread has to be told of the output that came just now.
+        mutating func mustWake(first: Bool) -> Bool {
+            guard isWatched, !isAnnounced else { return first }
+            isAnnounced = true
+            return true
+        }
     }
 
-    private let ring = Mutex(Ring())
+    private let output = Mutex(Output())
     private let receiver = Mutex<(any CharReceiver)?>(nil)
+    private let received = Atomic<UInt64>(0)
     private let wake: EventFD
-    /// Without anybody to write to, output goes nowhere at once.
+    /// Without a backend to write to, output is only kept for clients.
     private let discards: Bool
+    /// Who is attached.
+    let clients: CharClients
 
-    init(wake: EventFD, discards: Bool) {
+    /// - Parameter start: starts the I/O thread, unless it runs.
+    init(wake: EventFD, discards: Bool, start: @escaping @Sendable () throws(HostError) -> Void = {}) {
         self.wake = wake
         self.discards = discards
+        clients = CharClients(wake: wake, start: start)
     }
 
     /// Names the device that gets the input; nil when it goes away.
@@ -49,9 +62,9 @@ package final class CharPort: Sendable {
     /// Whether a byte finds room.
     package var hasRoom: Bool {
         discards
-            || ring.withLock { ring in
-                if ring.count < Self.capacity { return true }
-                ring.wasFull = true
+            || output.withLock { output in
+                if output.ring.pending < Self.capacity { return true }
+                output.wasFull = true
                 return false
             }
     }
@@ -59,19 +72,19 @@ package final class CharPort: Sendable {
     /// Queues a byte; false when there is no room, and then it is lost unless the caller keeps it.
     @discardableResult
     package func write(_ byte: UInt8) -> Bool {
-        if discards { return true }
-        let (written, first) = ring.withLock { ring -> (Bool, Bool) in
-            guard ring.count < Self.capacity else {
-                ring.wasFull = true
-                ring.dropped += 1
+        let (written, mustWake) = output.withLock { output -> (Bool, Bool) in
+            if discards {
+                output.ring.keep(byte)
+                return (true, output.mustWake(first: false))
+            }
+            guard output.ring.append(byte) else {
+                output.wasFull = true
+                output.dropped += 1
                 return (false, false)
             }
-            if ring.bytes.isEmpty { ring.bytes = [UInt8](repeating: 0, count: Self.capacity) }
-            ring.bytes[(ring.start + ring.count) % Self.capacity] = byte
-            ring.count += 1
-            return (true, ring.count == 1)
+            return (true, output.mustWake(first: output.ring.pending == 1))
         }
-        if first { wake.signal() }
+        if mustWake { wake.signal() }
         return written
     }
 
@@ -79,51 +92,59 @@ package final class CharPort: Sendable {
     ///
     /// - Returns: how many.
     package func write(_ bytes: Span<UInt8>) -> Int {
-        if discards { return bytes.count }
-        let (taken, first) = ring.withLock { ring -> (Int, Bool) in
-            let taken = min(bytes.count, Self.capacity - ring.count)
-            if taken < bytes.count { ring.wasFull = true }
-            guard taken > 0 else { return (0, false) }
-            if ring.bytes.isEmpty { ring.bytes = [UInt8](repeating: 0, count: Self.capacity) }
-            for index in 0..<taken { ring.bytes[(ring.start + ring.count + index) % Self.capacity] = bytes[index] }
-            let first = ring.count == 0
-            ring.count += taken
-            return (taken, first)
+        let (taken, mustWake) = output.withLock { output -> (Int, Bool) in
+            if discards {
+                output.ring.keep(bytes)
+                return (bytes.count, !bytes.isEmpty && output.mustWake(first: false))
+            }
+            let wasEmpty = output.ring.pending == 0
+            let taken = output.ring.append(bytes)
+            if taken < bytes.count { output.wasFull = true }
+            return (taken, taken > 0 && output.mustWake(first: wasEmpty))
         }
-        if first { wake.signal() }
+        if mustWake { wake.signal() }
         return taken
     }
 
     /// Bytes that were lost because the other side did not take them in time.
-    package var dropped: UInt64 { ring.withLock { $0.dropped } }
+    package var dropped: UInt64 { output.withLock { $0.dropped } }
+    /// Bytes that the guest wrote, those that were lost left out.
+    package var written: UInt64 { output.withLock { $0.ring.end } }
+    /// Bytes that went to the guest.
+    package var delivered: UInt64 { received.load(ordering: .relaxed) }
 
     // MARK: The I/O thread's side
 
-    var pendingCount: Int { ring.withLock { $0.count } }
+    var pendingCount: Int { output.withLock { $0.ring.pending } }
 
     /// A copy of the oldest pending bytes.
-    func pending(limit: Int) -> [UInt8] {
-        ring.withLock { ring in
-            let count = min(ring.count, limit)
-            return (0..<count).map { ring.bytes[(ring.start + $0) % Self.capacity] }
-        }
-    }
+    func pending(limit: Int) -> [UInt8] { output.withLock { $0.ring.oldestPending(limit: limit) } }
 
     /// The oldest bytes were written or thrown away.
     func consume(_ count: Int) {
-        let drained = ring.withLock { ring -> Bool in
-            let taken = min(count, ring.count)
-            ring.start = (ring.start + taken) % Self.capacity
-            ring.count -= taken
+        let drained = output.withLock { output -> Bool in
+            output.ring.consume(count)
             // Half empty before the guest is told, so that it is not told for every byte.
-            guard ring.wasFull, ring.count <= Self.capacity / 2 else { return false }
-            ring.wasFull = false
+            guard output.wasFull, output.ring.pending <= Self.capacity / 2 else { return false }
+            output.wasFull = false
             return true
         }
         if drained { receiver.withLock { $0 }?.outputDrained() }
     }
 
+    /// Whether clients are to hear of output that comes after this call.
+    func watch(_ on: Bool) { output.withLock { ($0.isWatched, $0.isAnnounced) = (on, false) } }
+
+    /// The output after a position: how much of it is gone already, and the bytes.
+    func read(from position: UInt64, limit: Int) -> (skipped: UInt64, bytes: [UInt8]) {
+        output.withLock { $0.ring.read(from: position, limit: limit) }
+    }
+
     var inputRoom: Int { receiver.withLock { $0 }?.inputRoom ?? 0 }
 
-    func deliver(_ bytes: [UInt8]) { receiver.withLock { $0 }?.receive(bytes) }
+    func deliver(_ bytes: [UInt8]) {
+        guard let device = receiver.withLock({ $0 }) else { return }
+        device.receive(bytes)
+        received.wrappingAdd(UInt64(bytes.count), ordering: .relaxed)
+    }
 }

@@ -52,6 +52,19 @@ package final class ConsoleBackends: Sendable {
         self.loop = loop
     }
 
+    /// A character device that clients of the API attach to.
+    package enum Line: String, Sendable {
+        case serial, console
+    }
+
+    /// The line of a device; nil where the guest has none.
+    package func port(_ line: Line) -> CharPort? {
+        switch line {
+        case .serial: serial
+        case .console: consoles.min { $0.key < $1.key }?.value
+        }
+    }
+
     /// Writes what the guest's consoles still hold and closes them; the terminal gets its state back.
     package func close() { loop.stop() }
 }
