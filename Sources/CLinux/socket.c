@@ -28,6 +28,14 @@ size_t cl_unix_path_room(void) { return sizeof((struct sockaddr_un *)0)->sun_pat
 
 int cl_unix_socket(void) { return (int)cl_result(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
 
+int cl_unix_socket_nonblocking(void) {
+    return (int)cl_result(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
+
+int cl_file_limit(struct rlimit *limit) { return (int)cl_result(getrlimit(RLIMIT_NOFILE, limit)); }
+
+int cl_set_file_limit(const struct rlimit *limit) { return (int)cl_result(setrlimit(RLIMIT_NOFILE, limit)); }
+
 int cl_unix_accept(int fd) { return (int)cl_result(accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)); }
 
 int cl_open_pty(int *master, int *slave, char *name, size_t room) {

@@ -67,9 +67,15 @@ package struct UnixListener: ~Copyable, Sendable {
     ///
     /// - Throws: the errno, for example `EMFILE`: the client goes on waiting.
     package borrowing func acceptStream() throws(Errno) -> UnixStream? {
+        guard let client = try acceptClient() else { return nil }
+        return UnixStream(owning: client)
+    }
+
+    /// The same, as a plain descriptor.
+    package borrowing func acceptClient() throws(Errno) -> FileDescriptor? {
         while true {
             let client = cl_unix_accept(file.raw)
-            if client >= 0 { return UnixStream(owning: FileDescriptor(owning: client)) }
+            if client >= 0 { return FileDescriptor(owning: client) }
             switch -client {
             case EAGAIN: return nil
             // The client gave up while it waited; the next one may be there.
@@ -83,7 +89,8 @@ package struct UnixListener: ~Copyable, Sendable {
         var status = stat()
         // SAFETY: the kernel fills the local; the path's bytes live through the calls.
         guard unsafe lstat(path, &status) == 0, Int32(status.st_mode) & S_IFMT == S_IFSOCK else { return false }
-        let raw = cl_unix_socket()
+        // A listener whose backlog is full would let a blocking probe wait.
+        let raw = cl_unix_socket_nonblocking()
         guard raw >= 0 else { return false }
         let probe = FileDescriptor(owning: raw)
         return unsafe cl_unix_connect(probe.raw, path) == -ECONNREFUSED

@@ -3,6 +3,7 @@ import Host
 import Synchronization
 import VirtioBlock
 import VirtioNet
+import VirtioVsock
 
 /// The host resources of a plan: opened at boot, kept over the guest's reboots, closed when the VM is shut down.
 package final class Backends: Sendable {
@@ -11,6 +12,7 @@ package final class Backends: Sendable {
     let payload: Payload
     private let disks: [String: DiskImage]
     private let nets: [String: NetBackend]
+    private let vsocks: [String: VsockBackend]
     /// The lines of the guest's character devices, which outlive these resources.
     let lines: ConsoleBackends
 
@@ -25,15 +27,17 @@ package final class Backends: Sendable {
         payload = try Self.open(plan.payload, selfTest)
         var disks: [String: DiskImage] = [:]
         var nets: [String: NetBackend] = [:]
+        var vsocks: [String: VsockBackend] = [:]
         for device in plan.devices {
             switch device.kind {
             case .block(let options, _): disks[device.id] = try DiskImage(options)
             case .net(let settings): nets[device.id] = try NetBackend(settings)
+            case .vsock(let settings): vsocks[device.id] = try FieldErrors.openVsock(settings)
             case .entropy(let source): try FieldErrors.checkEntropy(source)
             case .console: break
             }
         }
-        (self.disks, self.nets) = (disks, nets)
+        (self.disks, self.nets, self.vsocks) = (disks, nets, vsocks)
     }
 
     private static func open(_ planned: PlannedPayload, _ selfTest: SelfTestGuest) throws(BootError) -> Payload {
@@ -52,9 +56,17 @@ package final class Backends: Sendable {
 
     func disk(_ id: String) -> DiskImage? { disks[id] }
     func net(_ id: String) -> NetBackend? { nets[id] }
+    func vsock(_ id: String) -> VsockBackend? { vsocks[id] }
 
     /// The interfaces in use, by device.
     package var interfaces: [(id: String, name: String)] {
         nets.map { ($0.key, $0.value.interface) }.sorted { $0.0 < $1.0 }
     }
+
+    /// Removes what others see of the resources: the files of listening sockets. The machine must have stopped.
+    func close() {
+        for vsock in vsocks.values { vsock.close() }
+    }
+
+    deinit { close() }
 }

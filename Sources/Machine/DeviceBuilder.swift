@@ -10,6 +10,7 @@ import VirtioBlock
 import VirtioConsole
 import VirtioNet
 import VirtioRandom
+import VirtioVsock
 
 /// Makes the PCI devices of a plan.
 struct DeviceBuilder {
@@ -47,6 +48,9 @@ struct DeviceBuilder {
         case .net(let settings):
             guard let backend = backends.net(planned.id) else { throw missing(planned) }
             return NetDevice(id: planned.id, backend, settings)
+        case .vsock:
+            guard let backend = backends.vsock(planned.id) else { throw missing(planned) }
+            return try VsockDevice(id: planned.id, backend)
         case .console(let mode):
             guard let port = backends.lines.consoles[planned.id] else { throw missing(planned) }
             let size = mode == .tty ? Terminal.size(1) : nil

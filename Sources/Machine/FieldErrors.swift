@@ -2,6 +2,8 @@ import CharBackend
 import Host
 import KVM
 import Memory
+import Spec
+import VirtioVsock
 
 /// What the host refuses, told as the field of the spec that asked for it, what is wrong, and what to do.
 enum FieldErrors {
@@ -19,6 +21,21 @@ enum FieldErrors {
                         ? "somebody listens there or it is no socket: name another path" : remedy(error, "a socket")))
         case .tty, .pty, .null:
             .host("$.\(section).mode: \(error); choose another mode, for example File")
+        }
+    }
+
+    /// Opens the listening socket of a vsock device.
+    static func openVsock(_ settings: VsockSettings) throws(MachineError) -> VsockBackend {
+        do throws(HostError) {
+            return try VsockBackend(settings)
+        } catch {
+            let advice =
+                switch error.errno {
+                case .inUse: "somebody listens there or it is no socket: name another path"
+                case .tooLong: "a socket's path has at most \(Limits.socketPathLength) bytes: use a shorter one"
+                default: remedy(error, "a socket")
+                }
+            throw .spec("$.vsock.socket: \(settings.socket): cannot be listened on: \(error.errno); \(advice)")
         }
     }
 
@@ -75,4 +92,6 @@ enum FieldErrors {
 extension Errno {
     /// `EADDRINUSE`.
     fileprivate static let inUse = Errno(98)
+    /// `ENAMETOOLONG`.
+    fileprivate static let tooLong = Errno(36)
 }

@@ -4,6 +4,7 @@ import Memory
 import PCI
 import VirtioBlock
 import VirtioNet
+import VirtioVsock
 
 /// A machine before anything of it exists: addresses, interrupts, slots and backends, as pure values.
 ///
@@ -78,5 +79,6 @@ package struct PlannedDevice: Equatable, Sendable {
         case entropy(source: String)
         case block(DiskOptions, BlockSettings)
         case net(NetSettings)
+        case vsock(VsockSettings)
     }
 }

@@ -6,6 +6,7 @@ import PCI
 import Spec
 import VirtioBlock
 import VirtioNet
+import VirtioVsock
 
 /// Turns a validated configuration into a plan. Pure: it opens nothing and needs neither KVM nor rights.
 package struct MachinePlanner {
@@ -89,6 +90,9 @@ package struct MachinePlanner {
             devices.append((net.id ?? "_net\(index)", .net(netSettings(net, index))))
         }
         devices.append((config.rng.id ?? DeviceNames.rng, .entropy(source: config.rng.source)))
+        if let vsock = config.vsock {
+            devices.append((vsock.id ?? "_vsock0", .vsock(VsockSettings(cid: vsock.cid, socket: vsock.socket))))
+        }
         return devices
     }
 

@@ -110,6 +110,7 @@ package struct PlanReport: Encodable, Sendable {
                     options.path + (options.readOnly ? ", read-only" : "") + (options.direct ? ", direct" : ""),
                     settings.queues
                 )
+            case .vsock(let settings): ("virtio-vsock", "CID \(settings.cid), Unix socket \(settings.socket)", 3)
             case .net(let settings):
                 (
                     "virtio-net",

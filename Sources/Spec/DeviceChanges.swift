@@ -7,8 +7,12 @@ extension VMConfig {
 }
 
 extension VMConfig {
-    /// Takes the disk or network interface of an id out; false where there is none.
+    /// Takes the disk, network interface or vsock device of an id out; false where there is none.
     package mutating func removeDevice(_ id: String) -> Bool {
+        if let vsock, vsock.id == id {
+            self.vsock = nil
+            return true
+        }
         let before = disks.count + net.count
         disks.removeAll { $0.id == id }
         net.removeAll { $0.id == id }

@@ -34,6 +34,9 @@ package enum Limits {
     package static let pathLength = 4095
     /// `sun_path` of a Unix socket without its terminator.
     package static let socketPathLength = 107
+    /// A guest's context id on vsock: those below and the last one have meanings of their own (virtio 1.2 section
+    /// 5.10.4).
+    package static let guestCID: ClosedRange<UInt32> = 3...0xFFFF_FFFE
     /// An id, which names files and keys of snapshots.
     package static let idLength = 255
 }

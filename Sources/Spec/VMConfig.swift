@@ -18,6 +18,8 @@ package struct VMConfig: Sendable, Equatable {
     package var console = ConsoleConfig(mode: .tty)
     /// The debug port.
     package var debugConsole = DebugConsoleConfig()
+    /// The sockets between guest and host; nil without the device.
+    package var vsock: VsockConfig?
 
     /// One vCPU, 512 MiB, no payload, the console on the terminal.
     package init() {}
@@ -46,6 +48,7 @@ package struct VMConfig: Sendable, Equatable {
         names.reserve(ids)
         for index in disks.indices where disks[index].id == nil { disks[index].id = names.next("_disk") }
         for index in net.indices where net[index].id == nil { net[index].id = names.next("_net") }
+        if let vsock, vsock.id == nil { self.vsock?.id = names.next("_vsock") }
         rng.id = rng.id ?? DeviceNames.rng
         if console.mode != .off { console.id = console.id ?? DeviceNames.console }
         names.reserve(ids)
@@ -53,7 +56,7 @@ package struct VMConfig: Sendable, Equatable {
 
     /// The ids that are set.
     package var ids: [String] {
-        disks.compactMap(\.id) + net.compactMap(\.id) + [rng.id, console.id].compactMap { $0 }
+        disks.compactMap(\.id) + net.compactMap(\.id) + [rng.id, console.id, vsock?.id].compactMap { $0 }
     }
 }
 
@@ -99,18 +102,19 @@ extension VMConfig {
         serial = reader.section("serial").map { ConsoleConfig($0, onPCI: false) } ?? serial
         console = reader.section("console").map { ConsoleConfig($0, onPCI: true) } ?? console
         debugConsole = reader.section("debug_console").map(DebugConsoleConfig.init) ?? debugConsole
+        vsock = reader.section("vsock").map { VsockConfig($0) }
         // The terminal has one user. One that is named comes before the console's default; the console stays in the
         // machine without output, as the guest finds it there under Cloud Hypervisor.
         if reader.value("console") == nil, serial.mode == .tty || debugConsole.mode == .tty { console.mode = .null }
         reader.finish(
-            ["cpus", "memory", "payload", "disks", "net", "rng", "serial", "console", "debug_console"],
+            ["cpus", "memory", "payload", "disks", "net", "rng", "serial", "console", "debug_console", "vsock"],
             unsupported: Self.unsupported)
     }
 
     /// The sections of Cloud Hypervisor's format that this version does not implement.
     private static let unsupported: [String: Harmless] = [
         "rate_limit_groups": .nothing, "balloon": .nothing, "generic_vhost_user": .nothing, "fs": .nothing,
-        "pmem": .nothing, "devices": .nothing, "user_devices": .nothing, "vdpa": .nothing, "vsock": .nothing,
+        "pmem": .nothing, "devices": .nothing, "user_devices": .nothing, "vdpa": .nothing,
         "pvmemcontrol": .nothing, "pvpanic": .nothing, "iommu": .nothing, "numa": .nothing, "watchdog": .nothing,
         "rtc": .nothing, "gdb": .nothing, "tpm": .nothing, "landlock_enable": .nothing, "landlock_rules": .nothing,
         "ivshmem": .nothing,
@@ -132,7 +136,7 @@ extension VMConfig {
             ("cpus", cpus.json), ("memory", memory.json), ("payload", payload?.json ?? .object(JSONObject())),
             ("disks", disks.isEmpty ? nil : .array(disks.map(\.json))),
             ("net", net.isEmpty ? nil : .array(net.map(\.json))), ("rng", rng.json), ("serial", serial.serialJSON),
-            ("console", console.json), ("debug_console", debugConsole.json), ("pvpanic", .bool(false)),
+            ("console", console.json), ("debug_console", debugConsole.json), ("vsock", vsock?.json), ("pvpanic", .bool(false)),
             ("iommu", .bool(false)), ("watchdog", .bool(false)), ("landlock_enable", .bool(false)),
         ])
     }

@@ -22,6 +22,7 @@ extension VMConfig {
         serial.validate(root.key("serial"), report)
         console.validate(root.key("console"), report)
         debugConsole.validate(root.key("debug_console"), report)
+        vsock?.validate(root.key("vsock"), report)
         validateUnique(root, report)
         validateTerminal(root, report)
     }
@@ -42,6 +43,7 @@ extension VMConfig {
         for (index, net) in net.enumerated() { claim(net.id, root.key("net").index(index)) }
         claim(rng.id, root.key("rng"))
         claim(console.id, root.key("console"))
+        claim(vsock?.id, root.key("vsock"))
 
         validateImages(root, report)
         var taps: [String: SpecPath] = [:]

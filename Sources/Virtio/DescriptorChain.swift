@@ -50,6 +50,17 @@ package struct DescriptorChain: ~Copyable {
         unsafe bytes.withUnsafeMutableBytes { unsafe copyOut(offset, $0) }
     }
 
+    /// Copies readable bytes from `offset` on into an array, from `position` on: how many there were, up to `count` and
+    /// the array's end.
+    package func read(at offset: Int, count: Int, into bytes: inout [UInt8], at position: Int) -> Int {
+        guard position >= 0, position <= bytes.count else { return 0 }
+        let end = position + min(max(count, 0), bytes.count - position)
+        // SAFETY: the range lies inside the array.
+        return unsafe bytes.withUnsafeMutableBytes {
+            unsafe copyOut(offset, UnsafeMutableRawBufferPointer(rebasing: $0[position..<end]))
+        }
+    }
+
     /// Copies bytes into the writable segments from `offset` on: how many found room.
     @discardableResult
     package func write(_ bytes: Span<UInt8>, at offset: Int) -> Int {

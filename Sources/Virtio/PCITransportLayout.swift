@@ -21,6 +21,8 @@ enum PCITransportLayout {
             case .block: 0x018000
             case .console: 0x078000
             case .entropy: 0xFF0000
+            // Communication controller, other: what QEMU shows too.
+            case .vsock: 0x078000
             }
         var identity = PCIConfiguration.Identity(
             vendor: 0x1AF4, device: 0x1040 + type.rawValue, classCode: classCode)

@@ -21,6 +21,7 @@ package enum VirtioType: UInt16, Sendable {
     case block = 2
     case console = 3
     case entropy = 4
+    case vsock = 19
 }
 
 /// A virtqueue as the driver set it up (virtio 1.2 section 4.1.4.3).

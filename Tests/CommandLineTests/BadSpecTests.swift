@@ -28,7 +28,7 @@ import Testing
         Case(#""disks":[{}]"#, "$.disks[0].path: missing", "give the path"),
         Case(#""dsks":[]"#, "$.dsks: unknown", "did you mean 'disks'?"),
         Case(#""disks":[{"path":"/x","readony":true}]"#, "$.disks[0].readony: unknown", "did you mean 'readonly'?"),
-        Case(#""vsock":{"cid":3,"socket":"/x"}"#, "$.vsock: ", "not supported"),
+        Case(#""vsock":{"cid":2,"socket":"/x"}"#, "$.vsock.cid: ", "from 3 to 4294967294"),
         Case(
             #""disks":[{"path":"/x","id":"a"},{"path":"/y","id":"a"}]"#, "$.disks[1].id: \"a\" is already",
             "choose another"),

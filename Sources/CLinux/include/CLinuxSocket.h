@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <sys/resource.h>
 
 // Bind or connect a Unix stream socket; 0 or -errno (-ENAMETOOLONG for a path that does not fit).
 int cl_unix_bind(int fd, const char *path);
@@ -9,12 +10,17 @@ int cl_unix_connect(int fd, const char *path);
 // The room for a path, with its end.
 size_t cl_unix_path_room(void);
 int cl_unix_socket(void);
+// The same, non-blocking from the start.
+int cl_unix_socket_nonblocking(void);
 // The next waiting client, close-on-exec and non-blocking, or -errno.
 int cl_unix_accept(int fd);
 // Opens a raw pseudo-terminal; the slave's path goes into `name`. 0 or -errno.
 int cl_open_pty(int *master, int *slave, char *name, size_t room);
 // A controlling side that is unlocked, close-on-exec, with the cooked settings of a new terminal; or -errno.
 int cl_open_terminal(char *name, size_t room);
+// The limits on open descriptors; 0 or -errno.
+int cl_file_limit(struct rlimit *limit);
+int cl_set_file_limit(const struct rlimit *limit);
 // A close-on-exec pipe: read end, write end.
 int cl_pipe(int ends[2]);
 

@@ -41,7 +41,7 @@ struct FlagSyntax: Sendable {
     let section: String
     let keys: [Key]
 
-    static let all = [cpus, memory, disk, net, rng, console, serial, debugConsole]
+    static let all = [cpus, memory, disk, net, rng, console, serial, debugConsole, vsock]
 
     static let cpus = FlagSyntax(
         flag: "--cpus", section: "cpus",
@@ -101,6 +101,9 @@ struct FlagSyntax: Sendable {
 
     static let debugConsole = FlagSyntax(
         flag: "--debug-console", section: "debug_console", keys: modes + [Key("iobase", .port)])
+
+    static let vsock = FlagSyntax(
+        flag: "--vsock", section: "vsock", keys: [Key("cid", .integer), Key("socket", .text)] + placement)
 
     private static let modes = [
         Key("off", .mode("Off")), Key("pty", .mode("Pty")), Key("tty", .mode("Tty")), Key("null", .mode("Null")),

@@ -24,6 +24,8 @@ package struct VMFlags: Sendable, Equatable {
     package var serial: String?
     /// `--debug-console off|tty|pty|null|file=…,iobase=0xe9`
     package var debugConsole: String?
+    /// `--vsock cid=3,socket=/run/vm.vsock`
+    package var vsock: String?
 
     /// No flags.
     package init() {}
@@ -61,6 +63,7 @@ extension VMConfig {
         single(.console, flags.console)
         single(.serial, flags.serial)
         single(.debugConsole, flags.debugConsole)
+        single(.vsock, flags.vsock)
         object["payload"] = payload(flags)
         // A list that was not understood would only lead to further errors about what is then missing.
         try report.check()

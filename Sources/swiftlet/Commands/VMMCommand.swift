@@ -24,6 +24,7 @@ struct VMMCommand: ParsableCommand {
     @Option(help: "off|null|tty|pty|file=PATH|socket=PATH") var serial: String?
     @Option(help: "off|null|tty|pty|file=PATH|socket=PATH") var console: String?
     @Option(help: "off|null|tty|pty|file=PATH,iobase=PORT") var debugConsole: String?
+    @Option(help: "cid=N,socket=PATH,id=ID") var vsock: String?
     @Option(help: "The system call filter; only false works in this version.") var seccomp: String?
     @OptionGroup var logging: LoggingOptions
     @OptionGroup var later: UnsupportedFlags
@@ -46,6 +47,7 @@ struct VMMCommand: ParsableCommand {
         (flags.cpus, flags.memory, flags.rng) = (cpus, memory, rng)
         (flags.disks, flags.net) = (disk, net)
         (flags.serial, flags.console, flags.debugConsole) = (serial, console, debugConsole)
+        flags.vsock = vsock
         return try VMConfig.fromFlags(flags)
     }
 }
@@ -55,7 +57,6 @@ struct UnsupportedFlags: ParsableArguments {
     @Option(help: .hidden) var apiSocket: String?
     @Option(help: .hidden) var eventMonitor: String?
     @Option(help: .hidden) var restore: String?
-    @Option(help: .hidden) var vsock: String?
     @Option(help: .hidden) var balloon: String?
     @Option(parsing: .upToNextOption, help: .hidden) var fs: [String] = []
     @Option(parsing: .upToNextOption, help: .hidden) var pmem: [String] = []
@@ -76,7 +77,7 @@ struct UnsupportedFlags: ParsableArguments {
     func refuse(seccomp: String?) throws(UsageError) {
         let given: [(String, Bool)] = [
             ("api-socket", apiSocket != nil), ("event-monitor", eventMonitor != nil), ("restore", restore != nil),
-            ("vsock", vsock != nil), ("balloon", balloon != nil), ("fs", !fs.isEmpty), ("pmem", !pmem.isEmpty),
+            ("balloon", balloon != nil), ("fs", !fs.isEmpty), ("pmem", !pmem.isEmpty),
             ("device", !device.isEmpty), ("user-device", !userDevice.isEmpty), ("vdpa", !vdpa.isEmpty),
             ("numa", !numa.isEmpty), ("memory-zone", !memoryZone.isEmpty), ("pci-segment", !pciSegment.isEmpty),
             ("landlock-rules", !landlockRules.isEmpty), ("platform", platform != nil), ("tpm", tpm != nil),
