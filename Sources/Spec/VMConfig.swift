@@ -136,7 +136,8 @@ extension VMConfig {
             ("cpus", cpus.json), ("memory", memory.json), ("payload", payload?.json ?? .object(JSONObject())),
             ("disks", disks.isEmpty ? nil : .array(disks.map(\.json))),
             ("net", net.isEmpty ? nil : .array(net.map(\.json))), ("rng", rng.json), ("serial", serial.serialJSON),
-            ("console", console.json), ("debug_console", debugConsole.json), ("vsock", vsock?.json), ("pvpanic", .bool(false)),
+            ("console", console.json), ("debug_console", debugConsole.json), ("vsock", vsock?.json),
+            ("pvpanic", .bool(false)),
             ("iommu", .bool(false)), ("watchdog", .bool(false)), ("landlock_enable", .bool(false)),
         ])
     }

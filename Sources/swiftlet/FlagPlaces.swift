@@ -4,7 +4,7 @@ import Machine
 enum FlagPlaces {
     private static let sections = [
         "disks": "disk", "net": "net", "memory": "memory", "cpus": "cpus", "rng": "rng", "serial": "serial",
-        "console": "console", "debug_console": "debug-console",
+        "console": "console", "debug_console": "debug-console", "vsock": "vsock",
     ]
     private static let keys = ["boot_vcpus": "boot", "max_vcpus": "max"]
 

@@ -38,8 +38,8 @@ import Testing
         #expect(result.ending == .exited(0) && result.text == "ok", "\(result)")
         let version = try runProcess(Command(link, ["--version"]))
         #expect(version.text.hasPrefix("cloud-hypervisor v") && version.succeeded, "\(version)")
-        let wrong = try runProcess(Command(link, ["--kernel", kernel, "--vsock", "cid=3,socket=/x"]))
-        expectRefusal(wrong, 64, "--vsock: is not supported", "leave it out")
+        let wrong = try runProcess(Command(link, ["--kernel", kernel, "--balloon", "size=1M"]))
+        expectRefusal(wrong, 64, "--balloon: is not supported", "leave it out")
     }
 
     @Test func findsAKernelByARelativePath() throws {
@@ -55,7 +55,7 @@ import Testing
     }
 
     @Test(arguments: [
-        "--api-socket=/x", "--event-monitor=path=/x", "--restore=source_url=/x", "--vsock=cid=3", "--balloon=size=1M",
+        "--api-socket=/x", "--event-monitor=path=/x", "--restore=source_url=/x", "--balloon=size=1M",
         "--fs=tag=a", "--pmem=file=/x", "--device=path=/x", "--user-device=socket=/x", "--vdpa=path=/x",
         "--numa=guest_numa_id=0", "--memory-zone=id=0", "--pci-segment=pci_segment=0", "--landlock-rules=path=/x",
         "--platform=num_pci_segments=1", "--tpm=socket=/x", "--watchdog", "--pvpanic", "--landlock", "--no-shutdown",

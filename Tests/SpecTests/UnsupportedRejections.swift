@@ -2,12 +2,11 @@
 extension Rejection {
     static let unsupported: [Rejection] = [
         Rejection(
-            #"{"fs":[{"tag":"x"}],"vsock":{"cid":3,"socket":"/s"},"balloon":{"size":1},"pmem":[{}],"devices":[{}]}"#,
+            #"{"fs":[{"tag":"x"}],"balloon":{"size":1},"pmem":[{}],"devices":[{}]}"#,
             #"$.balloon: 'balloon' is not supported yet by this version; remove it"#,
             #"$.devices: 'devices' is not supported yet by this version; remove it"#,
             #"$.fs: 'fs' is not supported yet by this version; remove it"#,
-            #"$.pmem: 'pmem' is not supported yet by this version; remove it"#,
-            #"$.vsock: 'vsock' is not supported yet by this version; remove it"#),
+            #"$.pmem: 'pmem' is not supported yet by this version; remove it"#),
         Rejection(
             #"{"user_devices":[{}],"vdpa":[{}],"pvpanic":true,"iommu":true,"numa":[{}],"watchdog":true,"tpm":{"#
                 + #"},"landlock_enable":true}"#,

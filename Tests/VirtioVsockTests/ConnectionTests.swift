@@ -93,7 +93,9 @@ struct ConnectionTests {
         #expect(try client.read(10) == Array("still here".utf8))
         try end.send(.shutdown, flags: VsockHeader.sendsNoMore)
         #expect(try client.isClosed())
-        try end.send(.shutdown, flags: VsockHeader.sendsNoMore | VsockHeader.receivesNoMore)
+        // Nothing can come from either side any more.
+        #expect(try guest.expect(.shutdown).header.flags == 3)
+        try end.send(.shutdown, flags: 3)
         try guest.expect(.reset)
         #expect(Deadline.seconds(5).wait { guest.device.metrics.open.load(ordering: .relaxed) == 0 })
 
