@@ -87,6 +87,12 @@ package enum MachineLayout {
     /// The generic event device's pending events, 4 bytes read at once; a read clears them (bits: `ACPIEvent`).
     package static let eventRegister: UInt16 = 0x604
     package static let eventRegisterSize: UInt16 = 4
+    /// The hot-plug registers of the PCI slots, 4 bytes each: the slots that got a device since the last read, the slots
+    /// whose device is asked to leave since the last read, and the number of a slot that the guest let go of.
+    package static let pciHotPlug: UInt16 = 0x608
+    package static let pciHotPlugSize: UInt16 = 12
+    /// The slots of the root bus that devices come to and go from; slot 0 has the host bridge.
+    package static let pciSlots: ClosedRange<UInt8> = 1...31
     /// The SLP_TYP of S5 (soft off) that the tables declare.
     package static let sleepTypeS5: UInt8 = 5
     /// What a guest writes to `sleepControl` to power off: SLP_EN with `sleepTypeS5`.
@@ -131,11 +137,13 @@ package enum MachineLayout {
 }
 
 /// The bits of the generic event device's register (`MachineLayout.eventRegister`), which the VMM sets before it
-/// raises `MachineLayout.eventGSI` and the guest clears by reading.
+/// raises `MachineLayout.eventGSI` and the guest clears by reading, which also lowers the interrupt.
 package struct ACPIEvent: OptionSet, Sendable {
     package let rawValue: UInt32
     package init(rawValue: UInt32) { self.rawValue = rawValue }
 
     /// Somebody pressed the power button.
     package static let powerButton = ACPIEvent(rawValue: 1 << 0)
+    /// A PCI device came, or is asked to leave; the hot-plug registers say which.
+    package static let pciHotPlug = ACPIEvent(rawValue: 1 << 1)
 }

@@ -34,6 +34,20 @@ int cl_tap_attach(int tun, char *name, size_t room, int multi_queue) {
     return 0;
 }
 
+int cl_tap_describe(int tun, char *name, size_t room, int *kind) {
+    struct ifreq ifr;
+    memset(&ifr, 0, sizeof ifr);
+    int error = change(tun, TUNGETIFF, &ifr);
+    if (error < 0) {
+        return error;
+    }
+    strncpy(name, ifr.ifr_name, room - 1);
+    name[room - 1] = 0;
+    // The flags are the low 16 bits; IFF_NO_PI and IFF_VNET_HDR would be negative in a short.
+    *kind = (unsigned short)ifr.ifr_flags & (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE);
+    return 0;
+}
+
 int cl_tap_enable_queue(int tun, int enable) {
     struct ifreq ifr;
     memset(&ifr, 0, sizeof ifr);

@@ -29,13 +29,43 @@ package struct TapQueue: ~Copyable, Sendable {
         }
         _ = try checked(result, "attach to the tap", name.isEmpty ? "(a new one)" : name)
         let chosen = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        try Self.prepare(file, name)
+        self.file = file
+        interface = chosen
+    }
+
+    /// Takes a tap queue over that somebody else opened.
+    ///
+    /// - Parameter multiQueue: whether the interface is to have further queues.
+    /// - Throws: `EBADFD` for a descriptor that is no queue of a tap, `EINVAL` for one whose packets come without a
+    ///   virtio-net header or behind another one, or whose interface has a single queue.
+    package init(adopting file: consuming FileDescriptor, multiQueue: Bool) throws(HostError) {
+        let what = "use as a tap queue"
+        var buffer = [CChar](repeating: 0, count: Int(CL_INTERFACE_NAME_SIZE))
+        var kind: Int32 = 0
+        // SAFETY: the shim fills the local and at most the array's bytes.
+        let result = unsafe buffer.withUnsafeMutableBufferPointer { space in
+            unsafe cl_tap_describe(file.raw, space.baseAddress, space.count, &kind)
+        }
+        guard result >= 0 else { throw HostError(what, "a descriptor that is no tap's", Errno(EBADFD)) }
+        let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let needed: [(flag: Int32, words: String)] = [
+            (Int32(CL_TAP_ETHERNET), "that is no tap (IFF_TAP)"), (Int32(CL_TAP_PLAIN), "without IFF_NO_PI"),
+            (Int32(CL_TAP_HEADER), "without IFF_VNET_HDR"),
+            (multiQueue ? Int32(CL_TAP_MULTI_QUEUE) : 0, "without IFF_MULTI_QUEUE"),
+        ]
+        for (flag, words) in needed where kind & flag != flag { throw HostError(what, "\(name) \(words)", .invalid) }
+        try Self.prepare(file, name)
+        self.file = file
+        interface = name
+    }
+
+    private static func prepare(_ file: borrowing FileDescriptor, _ name: String) throws(HostError) {
         var header = Int32(Self.headerSize)
         // SAFETY: the request reads a 32-bit local.
         _ = try checked(
             unsafe cl_ioctl_pointer(file.raw, CL_TUNSETVNETHDRSZ, &header), "set the packet header of the tap", name)
         try file.setNonBlocking(true)
-        self.file = file
-        interface = chosen
     }
 
     /// Says which packets the reader takes unfinished: TUN_F_… bits.

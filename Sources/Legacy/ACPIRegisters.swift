@@ -1,4 +1,3 @@
-import Host
 import Synchronization
 
 /// The registers of hardware-reduced ACPI at four I/O ports: sleep control and status, reset, and the pending events
@@ -20,20 +19,26 @@ package final class ACPIRegisters: PortDevice {
 
     private let layout: Layout
     private let pending = Mutex<UInt32>(0)
-    private let interrupt: EventFD
+    private let interrupt: @Sendable (Bool) -> Void
     private let request: @Sendable (GuestRequest) -> Void
 
     /// - Parameters:
-    ///   - interrupt: the event device's edge-triggered line.
+    ///   - interrupt: sets the event device's level-triggered line: high while events are pending.
     ///   - request: hears of soft off and reset, on a vCPU's thread.
-    package init(_ layout: Layout, interrupt: EventFD, request: @escaping @Sendable (GuestRequest) -> Void) {
+    package init(
+        _ layout: Layout, interrupt: @escaping @Sendable (Bool) -> Void,
+        request: @escaping @Sendable (GuestRequest) -> Void
+    ) {
         (self.layout, self.interrupt, self.request) = (layout, interrupt, request)
     }
 
     /// Sets events pending and tells the guest.
     package func raise(_ events: UInt32) {
-        pending.withLock { $0 |= events }
-        interrupt.signal()
+        // The mutex spans the line's change, so that a read's low cannot overtake this high.
+        pending.withLock { pending in
+            pending |= events
+            if pending != 0 { interrupt(true) }
+        }
     }
 
     /// The events that the guest has not looked at.
@@ -44,8 +49,10 @@ package final class ACPIRegisters: PortDevice {
         return pending.withLock { pending in
             // A read takes the events that it shows: those that fit its size.
             let shown = size >= 4 ? UInt32.max : (1 << UInt32(8 * size)) - 1
-            defer { pending &= ~shown }
-            return pending & shown
+            let taken = pending & shown
+            pending &= ~shown
+            if pending == 0, taken != 0 { interrupt(false) }
+            return taken
         }
     }
 

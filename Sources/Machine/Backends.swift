@@ -6,13 +6,19 @@ import VirtioNet
 import VirtioVsock
 
 /// The host resources of a plan: opened at boot, kept over the guest's reboots, closed when the VM is shut down.
+///
+/// The control thread changes them when devices come and go.
 package final class Backends: Sendable {
-    let plan: MachinePlan
+    private struct Devices: Sendable {
+        var plan: MachinePlan
+        var disks: [String: DiskImage] = [:]
+        var nets: [String: NetBackend] = [:]
+        var vsocks: [String: VsockBackend] = [:]
+    }
+
     /// What is booted, its files open so that a reboot finds them as they were.
     let payload: Payload
-    private let disks: [String: DiskImage]
-    private let nets: [String: NetBackend]
-    private let vsocks: [String: VsockBackend]
+    private let devices: Mutex<Devices>
     /// The lines of the guest's character devices, which outlive these resources.
     let lines: ConsoleBackends
 
@@ -21,23 +27,53 @@ package final class Backends: Sendable {
     /// - Parameters:
     ///   - selfTest: the image of the self-test guest, asked for when the plan boots it.
     ///   - lines: the consoles of the same plan, open.
-    init(_ plan: MachinePlan, selfTest: SelfTestGuest, lines: ConsoleBackends) throws {
+    init(
+        _ plan: MachinePlan, selfTest: SelfTestGuest, lines: ConsoleBackends, taps: [String: AdoptedTaps] = [:]
+    ) throws {
         self.lines = lines
-        self.plan = plan
         payload = try Self.open(plan.payload, selfTest)
-        var disks: [String: DiskImage] = [:]
-        var nets: [String: NetBackend] = [:]
-        var vsocks: [String: VsockBackend] = [:]
-        for device in plan.devices {
-            switch device.kind {
-            case .block(let options, _): disks[device.id] = try DiskImage(options)
-            case .net(let settings): nets[device.id] = try NetBackend(settings)
-            case .vsock(let settings): vsocks[device.id] = try FieldErrors.openVsock(settings)
-            case .entropy(let source): try FieldErrors.checkEntropy(source)
-            case .console: break
-            }
+        devices = Mutex(Devices(plan: plan))
+        for device in plan.devices { try open(device, taps[device.id]) }
+    }
+
+    /// What the machine is now, with the devices that came and without those that went: what the next life is made of.
+    package var plan: MachinePlan { devices.withLock { $0.plan } }
+
+    /// Opens what a device needs and adds the device to the plan.
+    ///
+    /// - Parameter taps: tap queues that came from outside, for a network interface.
+    func add(_ device: PlannedDevice, _ taps: AdoptedTaps? = nil) throws {
+        try open(device, taps)
+        devices.withLock { $0.plan = $0.plan.with(device) }
+    }
+
+    private func open(_ device: PlannedDevice, _ taps: AdoptedTaps?) throws {
+        switch device.kind {
+        case .block(let options, _):
+            let image = try DiskImage(options)
+            devices.withLock { $0.disks[device.id] = image }
+        case .net(let settings):
+            let backend = try taps.map { try NetBackend(settings, $0) } ?? NetBackend(settings)
+            devices.withLock { $0.nets[device.id] = backend }
+        case .vsock(let settings):
+            let backend = try FieldErrors.openVsock(settings)
+            devices.withLock { $0.vsocks[device.id] = backend }
+        case .entropy(let source): try FieldErrors.checkEntropy(source)
+        case .console: break
         }
-        (self.disks, self.nets, self.vsocks) = (disks, nets, vsocks)
+    }
+
+    /// Takes a device out of the plan and lets go of what it needed; that is closed with its last user.
+    func remove(_ id: String) {
+        // What is let go is closed outside the lock.
+        let gone = devices.withLock { devices in
+            devices.plan = devices.plan.removing(id)
+            return (
+                disk: devices.disks.removeValue(forKey: id), net: devices.nets.removeValue(forKey: id),
+                vsock: devices.vsocks.removeValue(forKey: id)
+            )
+        }
+        gone.vsock?.close()
     }
 
     private static func open(_ planned: PlannedPayload, _ selfTest: SelfTestGuest) throws(BootError) -> Payload {
@@ -54,18 +90,18 @@ package final class Backends: Sendable {
         }
     }
 
-    func disk(_ id: String) -> DiskImage? { disks[id] }
-    func net(_ id: String) -> NetBackend? { nets[id] }
-    func vsock(_ id: String) -> VsockBackend? { vsocks[id] }
+    func disk(_ id: String) -> DiskImage? { devices.withLock { $0.disks[id] } }
+    func net(_ id: String) -> NetBackend? { devices.withLock { $0.nets[id] } }
+    func vsock(_ id: String) -> VsockBackend? { devices.withLock { $0.vsocks[id] } }
 
     /// The interfaces in use, by device.
     package var interfaces: [(id: String, name: String)] {
-        nets.map { ($0.key, $0.value.interface) }.sorted { $0.0 < $1.0 }
+        devices.withLock { $0.nets }.map { ($0.key, $0.value.interface) }.sorted { $0.0 < $1.0 }
     }
 
     /// Removes what others see of the resources: the files of listening sockets. The machine must have stopped.
     func close() {
-        for vsock in vsocks.values { vsock.close() }
+        for vsock in devices.withLock({ $0.vsocks }).values { vsock.close() }
     }
 
     deinit { close() }

@@ -12,34 +12,12 @@ import VirtioNet
 import VirtioRandom
 import VirtioVsock
 
-/// Makes the PCI devices of a plan.
+/// Makes the virtio devices of a plan over their backends.
 struct DeviceBuilder {
-    let plan: MachinePlan
     let backends: Backends
-    let machine: VMHandle
-    let memory: GuestMemory
 
-    func build(
-        on root: PCIRoot, report: @escaping @Sendable (String, String) -> Void
-    ) throws -> ([PCITransport], [ConsoleDevice]) {
-        let environment = PCITransportEnvironment(
-            memory: memory, connector: KVMInterruptConnector(machine, InterruptRouter(machine)),
-            notifier: KVMNotificationConnector(machine), report: report)
-        var transports: [PCITransport] = []
-        var consoles: [ConsoleDevice] = []
-        for planned in plan.devices {
-            let device = try make(planned)
-            if let console = device as? ConsoleDevice { consoles.append(console) }
-            let transport = try PCITransport(device, at: planned.registers, environment)
-            guard root.insert(transport, device: Int(planned.address.device)) else {
-                throw MachineError.spec("\(planned.id): the PCI slot \(planned.address) is taken")
-            }
-            transports.append(transport)
-        }
-        return (transports, consoles)
-    }
-
-    private func make(_ planned: PlannedDevice) throws -> any VirtioDevice {
+    /// Makes a device that no transport has yet.
+    func make(_ planned: PlannedDevice) throws -> any VirtioDevice {
         switch planned.kind {
         case .entropy(let source): return try RandomDevice(id: planned.id, path: source)
         case .block(_, let settings):
@@ -67,12 +45,12 @@ struct DeviceBuilder {
 struct LegacyDevices {
     let ports: PortBus
     let acpi: ACPIRegisters
+    let hotPlug: HotPlugRegisters
     let debugPort: DebugPort
     let serial: Serial16550A?
 
     init(
-        _ plan: MachinePlan, _ backends: Backends, machine: VMHandle, root: PCIRoot,
-        request: @escaping @Sendable (GuestRequest) -> Void
+        _ plan: MachinePlan, _ backends: Backends, machine: VMHandle, slots: DeviceSlots, _ events: InstanceEvents
     ) throws {
         var ports = PortBus()
         func line(_ gsi: UInt32) throws -> EventFD {
@@ -87,7 +65,7 @@ struct LegacyDevices {
         }
         // In the order of how often a guest uses them: the list is searched from its start.
         if let serial { ports.add(serial, at: MachineLayout.serial, count: MachineLayout.serialPortCount) }
-        ports.add(PCIPorts(root), at: MachineLayout.pciConfigAddress, count: 8)
+        ports.add(PCIPorts(slots.root), at: MachineLayout.pciConfigAddress, count: 8)
         debugPort = DebugPort()
         ports.add(debugPort, at: MachineLayout.debugPort, count: 1)
         let base = MachineLayout.sleepControl
@@ -96,14 +74,20 @@ struct LegacyDevices {
                 sleepControl: 0, sleepStatus: MachineLayout.sleepStatus - base, reset: MachineLayout.reset - base,
                 events: MachineLayout.eventRegister - base,
                 values: (MachineLayout.sleepControlS5, MachineLayout.resetValue)),
-            interrupt: try line(MachineLayout.eventGSI), request: request)
+            // The chip is there as long as the VM is.
+            interrupt: { high in try? machine.setInterruptLine(MachineLayout.eventGSI, high: high) },
+            request: events.request)
         ports.add(acpi, at: base, count: 8)
+        hotPlug = HotPlugRegisters { slot in
+            if slots.letGo(slot) { events.ejected(slot) }
+        }
+        ports.add(hotPlug, at: MachineLayout.pciHotPlug, count: MachineLayout.pciHotPlugSize)
         ports.add(CMOSClock(), at: MachineLayout.cmosIndex, count: 2)
-        ports.add(I8042(request: request), at: MachineLayout.i8042Data, count: 5)
+        ports.add(I8042(request: events.request), at: MachineLayout.i8042Data, count: 5)
         if let planned = plan.debugConsole, let port = backends.lines.debugConsole {
             ports.add(DebugConsole(port), at: planned.port, count: 1)
         }
-        if plan.isSelfTest { ports.add(DebugExit(request: request), at: MachineLayout.debugExit, count: 1) }
+        if plan.isSelfTest { ports.add(DebugExit(request: events.request), at: MachineLayout.debugExit, count: 1) }
         self.ports = ports
     }
 }

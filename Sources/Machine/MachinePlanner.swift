@@ -84,10 +84,10 @@ package struct MachinePlanner {
         }
         for (index, disk) in config.disks.enumerated() {
             let id = disk.id ?? "_disk\(index)"
-            devices.append((id, .block(diskOptions(disk, index), blockSettings(disk, id: id))))
+            devices.append((id, .block(diskOptions(disk, "$.disks[\(index)]"), blockSettings(disk, id: id))))
         }
         for (index, net) in config.net.enumerated() {
-            devices.append((net.id ?? "_net\(index)", .net(netSettings(net, index))))
+            devices.append((net.id ?? "_net\(index)", .net(netSettings(net, "$.net[\(index)]"))))
         }
         devices.append((config.rng.id ?? DeviceNames.rng, .entropy(source: config.rng.source)))
         if let vsock = config.vsock {
@@ -96,8 +96,8 @@ package struct MachinePlanner {
         return devices
     }
 
-    private func diskOptions(_ disk: DiskConfig, _ index: Int) -> DiskOptions {
-        var options = DiskOptions(path: disk.path, field: "$.disks[\(index)]")
+    func diskOptions(_ disk: DiskConfig, _ place: String) -> DiskOptions {
+        var options = DiskOptions(path: disk.path, field: place)
         options.readOnly = disk.readonly
         options.direct = disk.direct
         options.declaredRaw = disk.imageType == .raw
@@ -105,7 +105,7 @@ package struct MachinePlanner {
         return options
     }
 
-    private func blockSettings(_ disk: DiskConfig, id: String) -> BlockSettings {
+    func blockSettings(_ disk: DiskConfig, id: String) -> BlockSettings {
         var settings = BlockSettings()
         settings.queues = Int(disk.queueCount)
         settings.queueSize = disk.queueSize
@@ -115,8 +115,8 @@ package struct MachinePlanner {
         return settings
     }
 
-    private func netSettings(_ net: NetConfig, _ index: Int) -> NetSettings {
-        var settings = NetSettings(field: "$.net[\(index)]", mac: net.mac?.bytes ?? makeMAC())
+    func netSettings(_ net: NetConfig, _ place: String) -> NetSettings {
+        var settings = NetSettings(field: place, mac: net.mac?.bytes ?? makeMAC())
         settings.tap = net.tap ?? ""
         settings.hostMAC = net.hostMAC?.bytes
         settings.mtu = net.mtu.map { Int($0) }

@@ -21,6 +21,8 @@ package final class PCIRoot: Sendable {
 
     private struct State {
         var functions = [(any PCIFunction)?](repeating: nil, count: 32)
+        /// Functions that the guest let go of, by slot, until they are removed.
+        var leaving: [Int: any PCIFunction] = [:]
         /// Ascending and disjoint.
         var placements: [Placement] = []
         /// The address register of the port mechanism.
@@ -39,17 +41,32 @@ package final class PCIRoot: Sendable {
     /// Puts a function into a free slot (1 to 31); false when it is taken.
     package func insert(_ function: any PCIFunction, device: Int) -> Bool {
         state.withLock { state in
-            guard (1..<32).contains(device), state.functions[device] == nil else { return false }
+            guard (1..<32).contains(device), state.functions[device] == nil, state.leaving[device] == nil else {
+                return false
+            }
             state.functions[device] = function
             return true
+        }
+    }
+
+    /// Shows a slot as empty from here on, while its function waits to be removed: the guest let go of it, and must not
+    /// find it again when it looks over its bus for another reason.
+    package func vacate(device: Int) {
+        state.withLock { state in
+            guard (1..<32).contains(device), let function = state.functions[device] else { return }
+            state.functions[device] = nil
+            state.leaving[device] = function
         }
     }
 
     /// Takes the function of a slot away and ends its decoding.
     package func remove(device: Int) -> (any PCIFunction)? {
         state.withLock { state in
-            guard (1..<32).contains(device), let function = state.functions[device] else { return nil }
+            guard (1..<32).contains(device), let function = state.functions[device] ?? state.leaving[device] else {
+                return nil
+            }
             state.functions[device] = nil
+            state.leaving[device] = nil
             for placement in state.placements where placement.slot == device {
                 function.placed(bar: placement.bar, at: nil)
             }

@@ -50,6 +50,8 @@ package final class PCITransport: PCIFunction, VirtioTransport {
         var active = false
         /// Where the register range lies while it decodes.
         var address: UInt64?
+        /// Whether the function is gone; a vCPU that found it just before finds an empty slot.
+        var isGone = false
     }
 
     let device: any VirtioDevice
@@ -119,6 +121,7 @@ package final class PCITransport: PCIFunction, VirtioTransport {
 
     package func readConfiguration(_ offset: Int, size: Int) -> UInt32 {
         guarded.withLock { guarded in
+            guard !guarded.isGone else { return .max }
             if let access = windowAccess(guarded, offset, size) {
                 return UInt32(truncatingIfNeeded: readRegisters(&guarded, access.offset, size: access.size))
             }
@@ -128,6 +131,7 @@ package final class PCITransport: PCIFunction, VirtioTransport {
 
     package func writeConfiguration(_ offset: Int, size: Int, value: UInt32) {
         guarded.withLock { guarded in
+            guard !guarded.isGone else { return }
             if let access = windowAccess(guarded, offset, size) {
                 return writeRegisters(&guarded, access.offset, size: access.size, UInt64(value))
             }
@@ -156,8 +160,8 @@ package final class PCITransport: PCIFunction, VirtioTransport {
     package func placed(bar: Int, at address: UInt64?) {
         guarded.withLock { guarded in
             if let old = guarded.address { watch(old, assign: false) }
-            guarded.address = address
-            if let address { watch(address, assign: true) }
+            guarded.address = guarded.isGone ? nil : address
+            if let address = guarded.address { watch(address, assign: true) }
         }
     }
 
@@ -177,12 +181,14 @@ package final class PCITransport: PCIFunction, VirtioTransport {
 
     package func read(bar: Int, offset: UInt64, size: Int) -> UInt64 {
         guard bar == PCITransportLayout.bar, let offset = Int(exactly: offset) else { return .max }
-        return guarded.withLock { readRegisters(&$0, offset, size: size) }
+        return guarded.withLock { $0.isGone ? .max : readRegisters(&$0, offset, size: size) }
     }
 
     package func write(bar: Int, offset: UInt64, size: Int, value: UInt64) {
         guard bar == PCITransportLayout.bar, let offset = Int(exactly: offset) else { return }
-        guarded.withLock { writeRegisters(&$0, offset, size: size, value) }
+        guarded.withLock { guarded in
+            if !guarded.isGone { writeRegisters(&guarded, offset, size: size, value) }
+        }
     }
 
     private func readRegisters(_ guarded: inout Guarded, _ offset: Int, size: Int) -> UInt64 {
@@ -229,9 +235,11 @@ package final class PCITransport: PCIFunction, VirtioTransport {
     /// Stops the device's workers and brings all registers but configuration space back to their start.
     package func reset() { guarded.withLock { resetDevice(&$0) } }
 
-    /// Stops the workers for good, when the machine goes away: no interrupt or notification is connected any more.
+    /// Stops the workers for good, when the device or the machine goes away: no interrupt or notification is connected
+    /// any more, and the registers answer like an empty slot.
     package func shutDown() {
         guarded.withLock { guarded in
+            guarded.isGone = true
             resetDevice(&guarded)
             if let address = guarded.address { watch(address, assign: false) }
             guarded.address = nil

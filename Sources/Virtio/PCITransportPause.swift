@@ -1,11 +1,15 @@
 /// Standing still: the workers end and leave their queues' progress in the registers, where a snapshot finds it.
 extension PCITransport {
-    /// Ends the workers after the requests that they have accepted. No vCPU runs until `resume`.
-    package func pause() {
+    /// Ends the workers after the requests that they have accepted, until `resume`.
+    ///
+    /// - Returns: whether there were workers.
+    @discardableResult
+    package func pause() -> Bool {
         guarded.withLock { guarded in
-            guard guarded.active else { return }
+            guard guarded.active else { return false }
             guarded.registers.progress = device.deactivate()
             guarded.active = false
+            return true
         }
     }
 

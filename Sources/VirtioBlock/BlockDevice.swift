@@ -27,8 +27,8 @@ package final class BlockDevice: VirtioDevice {
     package let features: UInt64
     /// What it did so far.
     package let metrics = BlockMetrics()
-    private let image: DiskImage
-    private let settings: BlockSettings
+    let image: DiskImage
+    let settings: BlockSettings
     private let workers = Mutex<[QueueWorker<BlockWorker>]>([])
 
     enum Feature {

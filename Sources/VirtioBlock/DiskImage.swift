@@ -1,5 +1,6 @@
 import CLinux
 import Host
+import Synchronization
 
 /// How a disk's image is opened.
 package struct DiskOptions: Equatable, Sendable {
@@ -38,8 +39,9 @@ package final class DiskImage: Sendable {
     let file: FileDescriptor
     /// What it was opened with.
     package let options: DiskOptions
-    /// Bytes, a whole number of sectors.
-    package let size: UInt64
+    /// Bytes, a whole number of sectors. Ordering: who sees a size sees the file that it was made for.
+    package var size: UInt64 { currentSize.load(ordering: .acquiring) }
+    let currentSize: Atomic<UInt64>
     /// What the device below reads and writes at once, in bytes.
     let blockSize: UInt32
     let isBlockDevice: Bool
@@ -77,7 +79,7 @@ package final class DiskImage: Sendable {
         }
         try Self.lock(opened.file, options)
         if !options.declaredRaw { try Self.refuseOtherFormats(opened.file, options) }
-        size = bytes / Self.sectorSize * Self.sectorSize
+        currentSize = Atomic(bytes / Self.sectorSize * Self.sectorSize)
         self.options = options
         file = try opened.duplicate(options)
     }
@@ -104,7 +106,7 @@ package final class DiskImage: Sendable {
         return DiskError(options, "cannot be opened: \(errno)", remedy: remedy)
     }
 
-    private static func deviceGeometry(
+    static func deviceGeometry(
         _ file: borrowing FileDescriptor, _ options: DiskOptions
     ) throws(DiskError) -> (UInt64, UInt32) {
         var bytes: UInt64 = 0

@@ -63,6 +63,15 @@ package final class NetBackend: Sendable {
         self.queues = queues
     }
 
+    /// A backend over tap queues that came from outside, whose interface is its owner's to set up.
+    ///
+    /// - Throws: when there is not one queue for each pair.
+    package init(_ settings: NetSettings, _ taps: AdoptedTaps) throws(NetError) {
+        try taps.check(settings)
+        queues = taps.queues
+        interface = taps.interface
+    }
+
     private static func error(_ settings: NetSettings, _ error: HostError) -> NetError {
         let remedy: String? =
             switch error.errno {

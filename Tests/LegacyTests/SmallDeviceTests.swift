@@ -72,11 +72,13 @@ struct SmallDeviceTests {
         #expect(clock.read(0, size: 1) == 0xFF && clock.read(7, size: 1) == 0xFF)
     }
 
-    @Test func powerRegisters() throws {
+    @Test func powerRegisters() {
         let requests = Requests()
-        let interrupt = try EventFD()
+        let line = Mutex<[Bool]>([])
         let layout = ACPIRegisters.Layout(sleepControl: 0, sleepStatus: 1, reset: 2, events: 4, values: (0x34, 0x01))
-        let registers = ACPIRegisters(layout, interrupt: interrupt) { requests.add($0) }
+        let registers = ACPIRegisters(layout, interrupt: { high in line.withLock { $0.append(high) } }) {
+            requests.add($0)
+        }
         for value in [0, 0x14, 0x35, 0xFF] as [UInt32] { registers.write(0, size: 1, value: value) }
         registers.write(2, size: 1, value: 0x34)
         registers.write(1, size: 1, value: 0x34)
@@ -86,14 +88,42 @@ struct SmallDeviceTests {
         registers.write(2, size: 1, value: 1)
         #expect(requests.all == [.powerOff, .reset])
         #expect([0, 1, 2, 3, 9].allSatisfy { registers.read($0, size: 1) == 0 })
-        #expect(!interrupt.drain())
+        #expect(line.withLock { $0 } == [])
         registers.raise(0x8000_0102)
         registers.raise(1)
-        #expect(interrupt.drain() && registers.snapshot == 0x8000_0103)
+        #expect(line.withLock { $0 } == [true, true] && registers.snapshot == 0x8000_0103)
         // A read takes what it shows, and nothing more.
         #expect(registers.read(4, size: 1) == 3 && registers.snapshot == 0x8000_0100)
         #expect(registers.read(4, size: 2) == 0x100 && registers.read(4, size: 4) == 0x8000_0000)
+        // The line goes down with the last event, once.
         #expect(registers.read(4, size: 4) == 0)
+        #expect(line.withLock { $0 } == [true, true, false])
+    }
+
+    @Test func hotPlugRegisters() {
+        let ejected = Mutex<[UInt8]>([])
+        let registers = HotPlugRegisters { slot in ejected.withLock { $0.append(slot) } }
+        #expect([0, 4, 8, 9].allSatisfy { registers.read($0, size: 4) == 0 })
+        for slot in [1, 8, 31] as [UInt8] { registers.insert(slot: slot) }
+        for slot in [2, 31] as [UInt8] { registers.askToLeave(slot: slot) }
+        registers.insert(slot: 32)
+        registers.askToLeave(slot: 255)
+        #expect(registers.unread == (0x8000_0102, 0x8000_0004))
+        // A read takes what it shows, and nothing more.
+        #expect(registers.read(0, size: 1) == 0x02 && registers.unread.inserted == 0x8000_0100)
+        #expect(registers.read(0, size: 4) == 0x8000_0100 && registers.read(0, size: 4) == 0)
+        registers.clear(slot: 31)
+        #expect(registers.unread == (0, 0x04))
+        #expect(registers.read(4, size: 4) == 0x04 && registers.read(4, size: 4) == 0)
+        for (offset, size, value) in [
+            (0, 4, 5), (4, 4, 5), (8, 1, 5), (8, 2, 5), (9, 4, 5), (8, 4, 0), (8, 4, 32), (8, 4, .max),
+        ] as [(UInt16, Int, UInt32)] {
+            registers.write(offset, size: size, value: value)
+        }
+        #expect(ejected.withLock { $0 } == [])
+        registers.write(8, size: 4, value: 31)
+        registers.write(8, size: 4, value: 1)
+        #expect(ejected.withLock { $0 } == [31, 1])
     }
 
     @Test func keyboardController() {

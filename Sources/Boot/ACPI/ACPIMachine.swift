@@ -57,9 +57,12 @@ package struct ACPIMachine: Equatable, Sendable {
         /// RESET_REG, a byte, and what resets the machine when written there (ACPI 6.5, 4.8.3.6).
         package var reset = MachineLayout.reset
         package var resetValue = MachineLayout.resetValue
-        /// The register of pending events, 4 bytes that a read clears (`ACPIEvent`), and its edge-triggered interrupt.
+        /// The register of pending events, 4 bytes that a read clears (`ACPIEvent`), and its interrupt, level-triggered
+        /// so that an event from before the guest listens is heard when it does.
         package var eventRegister = MachineLayout.eventRegister
         package var eventGSI = MachineLayout.eventGSI
+        /// The hot-plug registers of the PCI slots.
+        package var hotPlugRegisters = MachineLayout.pciHotPlug
 
         package init() {}
     }

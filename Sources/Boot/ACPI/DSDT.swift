@@ -5,7 +5,7 @@
 enum DSDT {
     static func bytes(_ machine: ACPIMachine) throws(ACPIError) -> [UInt8] {
         var devices = [
-            try pciRoot(machine.pci), try motherboard(machine.pci), powerButton, eventDevice(machine.power),
+            try pciRoot(machine), try motherboard(machine.pci), powerButton, eventDevice(machine.power),
         ]
         if machine.devices.contains(.serial) { devices.append(serial) }
         if machine.devices.contains(.clock) { devices.append(clock) }
@@ -58,7 +58,7 @@ enum DSDT {
             "GED_",
             [
                 .name("_HID", .string("ACPI0013")), .name("_UID", .zero),
-                .name("_CRS", .resourceTemplate([.interrupts([power.eventGSI], .edge)])),
+                .name("_CRS", .resourceTemplate([.interrupts([power.eventGSI], .level)])),
                 .operationRegion(
                     "EVTR", .systemIO, offset: .integer(UInt64(power.eventRegister)),
                     length: .integer(UInt64(MachineLayout.eventRegisterSize))),
@@ -70,6 +70,9 @@ enum DSDT {
                         .if(
                             .and(events, .integer(UInt64(ACPIEvent.powerButton.rawValue))),
                             then: [.notify("\\_SB_.PWRB", .integer(0x80))]),
+                        .if(
+                            .and(events, .integer(UInt64(ACPIEvent.pciHotPlug.rawValue))),
+                            then: [.call("\\_SB_.PCI0.\(DSDTSlots.scanMethod)")]),
                     ]),
             ])
     }
@@ -93,15 +96,16 @@ enum DSDT {
 extension DSDT {
     // MARK: The PCI root bridge
 
-    private static func pciRoot(_ pci: ACPIMachine.PCIRoot) throws(ACPIError) -> AMLTerm {
-        .device(
+    private static func pciRoot(_ machine: ACPIMachine) throws(ACPIError) -> AMLTerm {
+        let slots = try DSDTSlots.terms(registers: machine.power.hotPlugRegisters)
+        return .device(
             "PCI0",
             [
                 .name("_HID", .eisaID("PNP0A08")), .name("_CID", .eisaID("PNP0A03")),
                 .name("_SEG", .zero), .name("_UID", .zero), .name("_BBN", .zero),
-                .name("_CRS", .resourceTemplate(try pciResources(pci))),
+                .name("_CRS", .resourceTemplate(try pciResources(machine.pci))),
                 specificMethod, operatingSystemCapabilities,
-            ])
+            ] + slots)
     }
 
     private static func pciResources(_ pci: ACPIMachine.PCIRoot) throws(ACPIError) -> [AMLResource] {
@@ -141,7 +145,7 @@ extension DSDT {
     }
 
     /// _OSC (ACPI 6.5, 6.2.11; PCI Firmware Specification 3.3, 4.5.1): grants the guest PCI Express' own features except
-    /// hot-plug, native (bit 0) and SHPC (bit 1), which no slot here has. Without _OSC, Linux turns features off.
+    /// hot-plug, native (bit 0) and SHPC (bit 1): slots here tell of their devices by ACPI's events. Without _OSC, Linux turns features off.
     private static var operatingSystemCapabilities: AMLTerm {
         let capabilities = AMLTerm.argument(3)
         let status = AMLTerm.path("CDW1")

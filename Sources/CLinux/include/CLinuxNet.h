@@ -8,6 +8,11 @@ enum { CL_INTERFACE_NAME_SIZE = 16 };
 
 // Attaches a descriptor of /dev/net/tun to a tap; an empty or `%d` name is replaced by the one that was given.
 int cl_tap_attach(int tun, char *name, size_t room, int multi_queue);
+
+// What a tap's queue is: IFF_TAP, IFF_NO_PI, IFF_VNET_HDR and IFF_MULTI_QUEUE.
+enum { CL_TAP_ETHERNET = 0x0002, CL_TAP_PLAIN = 0x1000, CL_TAP_HEADER = 0x4000, CL_TAP_MULTI_QUEUE = 0x0100 };
+// Fills in the name of a queue's interface, at most `room` bytes, and which of the above it is.
+int cl_tap_describe(int tun, char *name, size_t room, int *kind);
 // Attaches or detaches a queue of a multi-queue tap.
 int cl_tap_enable_queue(int tun, int enable);
 int cl_interface_exists(const char *name);

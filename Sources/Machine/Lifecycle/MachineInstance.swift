@@ -12,13 +12,15 @@ import VirtioConsole
 /// What a running guest tells its VM, from any thread.
 struct InstanceEvents: Sendable {
     /// The guest asked for something by a register.
-    let request: @Sendable (GuestRequest) -> Void
+    var request: @Sendable (GuestRequest) -> Void
     /// A vCPU cannot go on.
     let failed: @Sendable (Int, VCPUFailure) -> Void
     /// A device has something for the log: its id and what happened.
     let report: @Sendable (String, String) -> Void
     /// A phase of the build is done: its name, and details.
     let phase: @Sendable (String, String) -> Void
+    /// The guest let go of the device in a slot, which waits for `MachineInstance.finishRemoval`.
+    var ejected: @Sendable (UInt8) -> Void = { _ in }
 }
 
 /// One life of the guest, from its payload's first instruction to power-off or reboot.
@@ -26,12 +28,12 @@ final class MachineInstance: Sendable {
     private let plan: MachinePlan
     let machine: VMHandle
     let memory: GuestMemory
-    private let root: PCIRoot
-    let transports: [PCITransport]
-    private let consoles: [ConsoleDevice]
+    /// The virtio devices in their slots of the PCI bus.
+    let slots: DeviceSlots
     let runners: [VCPURunner]
     let stopping: StopFlag
-    private let acpi: ACPIRegisters
+    let acpi: ACPIRegisters
+    let hotPlug: HotPlugRegisters
     /// Where the guest's progress codes go.
     let debugPort: DebugPort
     private let serial: Serial16550A?
@@ -57,25 +59,26 @@ final class MachineInstance: Sendable {
 
         let stopping = StopFlag()
         self.stopping = stopping
-        let request: @Sendable (GuestRequest) -> Void = { wish in
+        var heard = events
+        heard.request = { wish in
             // The guest is not to run on behind its own last word.
             stopping.set()
             events.request(wish)
         }
-        root = PCIRoot(windows: plan.windows)
-        (transports, consoles) = try DeviceBuilder(plan: plan, backends: backends, machine: machine, memory: memory)
-            .build(on: root, report: events.report)
-        events.phase("devices", "\(transports.count) on the PCI bus")
+        slots = DeviceSlots(PCIRoot(windows: plan.windows), machine, memory, report: events.report)
+        let builder = DeviceBuilder(backends: backends)
+        for planned in plan.devices { try slots.insert(builder.make(planned), planned, at: planned.registers) }
+        events.phase("devices", "\(plan.devices.count) on the PCI bus")
 
-        let legacy = try LegacyDevices(plan, backends, machine: machine, root: root, request: request)
-        (acpi, debugPort, serial) = (legacy.acpi, legacy.debugPort, legacy.serial)
+        let legacy = try LegacyDevices(plan, backends, machine: machine, slots: slots, heard)
+        (acpi, hotPlug, debugPort, serial) = (legacy.acpi, legacy.hotPlug, legacy.debugPort, legacy.serial)
         serialPort = backends.lines.serial
 
         let loaded = try Self.loadPayload(backends, memory)
         events.phase(
             "payload", "\(loaded.boot), \(loaded.ranges.map { "\($0.name) \($0.size) bytes" }.joined(separator: ", "))")
         let handles = try Self.createVCPUs(plan, system, machine, entry: loaded.entry)
-        let buses = (legacy.ports, MemoryBus(pci: root))
+        let buses = (legacy.ports, MemoryBus(pci: slots.root))
         runners = try handles.enumerated().map { index, handle in
             try VCPURunner(index, handle, buses: buses, stopping: stopping) { vcpu, failure in
                 stopping.set()
@@ -167,9 +170,12 @@ final class MachineInstance: Sendable {
         }
         for runner in runners where runner.hasEnded { runner.join() }
         serialPort?.connect(nil)
-        for transport in transports { transport.shutDown() }
+        slots.shutDown()
         return waiting.isEmpty
     }
+
+    /// The virtio functions on the PCI bus now, in the order of their slots.
+    var transports: [PCITransport] { slots.transports }
 
     // MARK: What the outside does to the guest
 
@@ -178,6 +184,6 @@ final class MachineInstance: Sendable {
 
     /// Tells the consoles the terminal's size.
     func resizeConsoles(columns: UInt16, rows: UInt16) {
-        for console in consoles { console.resize(columns: columns, rows: rows) }
+        for console in slots.devices(ConsoleDevice.self) { console.resize(columns: columns, rows: rows) }
     }
 }

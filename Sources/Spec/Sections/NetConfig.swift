@@ -44,11 +44,19 @@ extension NetConfig {
         offloadTSO = reader.bool("offload_tso", default: offloadTSO)
         offloadUFO = reader.bool("offload_ufo", default: offloadUFO)
         offloadChecksum = reader.bool("offload_csum", default: offloadChecksum)
+        var supported = [
+            "id", "tap", "ip", "mask", "mac", "host_mac", "mtu", "num_queues", "queue_size", "offload_tso",
+            "offload_ufo", "offload_csum",
+        ]
+        // Numbers of another process's descriptors: the descriptors themselves come beside the request.
+        if reader.value("fds") != nil, reader.report.mode == .lenient {
+            reader.report.warning(
+                .ignored, reader.path.key("fds"),
+                "numbers of descriptors are ignored; send the descriptors with the request (SCM_RIGHTS)")
+            supported.append("fds")
+        }
         reader.finish(
-            [
-                "id", "tap", "ip", "mask", "mac", "host_mac", "mtu", "num_queues", "queue_size", "offload_tso",
-                "offload_ufo", "offload_csum",
-            ],
+            supported,
             unsupported: Harmless.pciPlacement.merging([
                 "vhost_user": .value(.bool(false)), "vhost_socket": .nothing, "vhost_mode": .text("Client"),
                 "fds": .nothing, "rate_limiter_config": .rateLimiter,

@@ -30,6 +30,7 @@ import Testing
             (MachineLayout.debugPort, 1), (MachineLayout.debugConsole, 1), (MachineLayout.debugExit, 1),
             (MachineLayout.sleepControl, 1), (MachineLayout.sleepStatus, 1), (MachineLayout.reset, 1),
             (MachineLayout.eventRegister, MachineLayout.eventRegisterSize),
+            (MachineLayout.pciHotPlug, MachineLayout.pciHotPlugSize),
         ]
         for (first, count) in ports {
             for port in first..<(first + count) {

@@ -17,6 +17,7 @@ extension AMLTerm {
 
     private func encode(into bytes: inout [UInt8]) throws(ACPIError) {
         switch self {
+        case .encoded(let content): bytes += content
         case .integer, .string, .buffer, .resourceTemplate, .package, .eisaID, .uuid, .path, .local, .argument:
             try encodeData(into: &bytes)
         case .name, .scope, .device, .method, .operationRegion, .field, .bufferField, .mutex:

@@ -21,6 +21,8 @@ package indirect enum AMLTerm: Sendable {
     case local(Int)
     /// Arg0 to Arg6.
     case argument(Int)
+    /// Terms that are bytes already.
+    case encoded([UInt8])
 
     // MARK: Objects
 

@@ -1,0 +1,50 @@
+import Host
+
+/// The queues of one tap that a client opened and sent. They stay open over the guest's reboots and the VM's boots, as
+/// nobody here could open them again.
+package final class AdoptedTaps: Sendable {
+    let queues: [NetBackend.Queue]
+    /// The interface's name where it was opened, which need not be this process's network namespace.
+    package let interface: String
+
+    /// Takes all the descriptors over, one for each pair of queues.
+    ///
+    /// - Parameter field: the configuration's place, for errors.
+    /// - Throws: when there is none, or one is no queue of a tap with virtio-net headers, or they are of several taps;
+    ///   all are closed then.
+    package init(_ descriptors: ReceivedDescriptors, at field: String) throws(NetError) {
+        let multiQueue = descriptors.count > 1
+        var queues: [NetBackend.Queue] = []
+        do throws(HostError) {
+            while let descriptor = descriptors.takeFirst() {
+                queues.append(NetBackend.Queue(try TapQueue(adopting: descriptor, multiQueue: multiQueue)))
+            }
+        } catch {
+            throw NetError(
+                field: field, problem: "the descriptor of queue pair \(queues.count): \(error)",
+                remedy: "send queues of one tap, opened with IFF_TAP | IFF_NO_PI | IFF_VNET_HDR and, where there are "
+                    + "several, IFF_MULTI_QUEUE")
+        }
+        guard let interface = queues.first?.tap.interface else {
+            throw NetError(field: field, problem: "no tap queue came with the request", remedy: nil)
+        }
+        if let other = queues.first(where: { $0.tap.interface != interface }) {
+            throw NetError(
+                field: field, problem: "the descriptors are queues of \(interface) and of \(other.tap.interface)",
+                remedy: "send queues of one tap")
+        }
+        (self.queues, self.interface) = (queues, interface)
+    }
+
+    /// Whether they are as many as an interface has pairs of queues.
+    ///
+    /// - Throws: when they are not.
+    package func check(_ settings: NetSettings) throws(NetError) {
+        guard queues.count == max(settings.pairs, 1) else {
+            throw NetError(
+                field: settings.field,
+                problem: "\(queues.count) descriptors came for \(2 * settings.pairs) queues",
+                remedy: "set num_queues to \(2 * queues.count), two for each descriptor")
+        }
+    }
+}

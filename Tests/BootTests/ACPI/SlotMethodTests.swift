@@ -1,0 +1,71 @@
+import Foundation
+import Testing
+
+@testable import Boot
+
+/// The PCI slots of the DSDT as ACPICA's interpreter runs them.
+@Suite struct SlotMethodTests {
+    private func name(_ slot: Int) -> String {
+        (slot < 16 ? "S0" : "S") + String(slot, radix: 16, uppercase: true)
+    }
+
+    /// Runs debugger commands on the DSDT, every byte of its registers having a value; what was printed.
+    private func interpret(_ commands: [String], registers: UInt8 = 0) throws -> String {
+        try ACPICA.interpret(commands, registers: registers, dsdt: DSDT.bytes(.sample()))
+    }
+
+    /// The notifications in their order: a slot and a value.
+    private func notifications(_ printed: String) -> [String] {
+        let lines = printed.split(separator: "\n").filter { $0.contains("Notify on [") }
+        return lines.compactMap { line in
+            guard let name = line.split(separator: "[").last?.prefix(while: { $0 != "]" }),
+                let value = line.range(of: "Value 0x")
+            else { return nil }
+            return "\(name.prefix(3)) \(line[value.upperBound...].prefix(while: \.isHexDigit))"
+        }
+    }
+
+    @Test func everySlotHasItsPlaceAndNumber() throws {
+        let slots = MachineLayout.pciSlots.map(Int.init)
+        for part in stride(from: 0, to: slots.count, by: 8).map({ slots[$0..<min($0 + 8, slots.count)] }) {
+            let printed = try interpret(
+                part.flatMap { slot in ["_ADR", "_SUN"].map { "execute \\_SB.PCI0.\(name(slot)).\($0)" } })
+            let values = printed.split(separator: "\n").compactMap { line -> UInt64? in
+                guard let found = line.range(of: "[Integer] = ") else { return nil }
+                return UInt64(line[found.upperBound...].prefix(while: \.isHexDigit), radix: 16)
+            }
+            #expect(values == part.flatMap { [UInt64($0) << 16, UInt64($0)] }, "\(printed)")
+        }
+    }
+
+    @Test(arguments: [1, 2, 9, 10, 15, 16, 26, 31]) func oneSlotIsNotified(_ slot: Int) throws {
+        for value in [1, 3] {
+            let mask = String(UInt32(1) << UInt32(slot), radix: 16)
+            let printed = try interpret(["execute \\_SB.PCI0.HPNT 0x\(mask) \(value)"])
+            #expect(notifications(printed) == ["\(name(slot)) 0\(value)"], "\(printed)")
+        }
+    }
+
+    @Test func allSlotsAreNotified() throws {
+        let printed = try interpret(["execute \\_SB.PCI0.HPNT 0xFFFFFFFF 1"])
+        // Slot 0 is the host bridge's.
+        #expect(Set(notifications(printed)) == Set((1...31).map { "\(name($0)) 01" }), "\(printed)")
+        #expect(notifications(try interpret(["execute \\_SB.PCI0.HPNT 1 1", "execute \\_SB.PCI0.HPNT 0 3"])) == [])
+    }
+
+    @Test func anEventIsHandedToTheSlotsOfBothRegisters() throws {
+        // Bit 1 of each byte: the event, and slots 1, 9, 17 and 25 in both registers.
+        let printed = try interpret(["execute \\_SB.GED._EVT 5"], registers: 0x02)
+        let expected = ["01", "03"].flatMap { value in [1, 9, 17, 25].map { "\(name($0)) \(value)" } }
+        #expect(notifications(printed).sorted() == expected.sorted(), "\(printed)")
+        // Without the event's bit nobody looks at the registers.
+        #expect(notifications(try interpret(["execute \\_SB.GED._EVT 5"], registers: 0x04)) == [])
+    }
+
+    @Test(arguments: [1, 2, 31]) func ejectingNamesTheSlot(_ slot: Int) throws {
+        let printed = try interpret(["execute \\_SB.PCI0.\(name(slot))._EJ0 1", "execute \\_SB.PCI0.HPEJ"])
+        let last = try #require(printed.range(of: "[Integer] = ", options: .backwards))
+        #expect(
+            UInt64(printed[last.upperBound...].prefix(while: \.isHexDigit), radix: 16) == UInt64(slot), "\(printed)")
+    }
+}
