@@ -38,7 +38,11 @@ struct Swiftlet: ParsableCommand {
 /// The name and version that clients look at.
 enum Version {
     /// Cloud Hypervisor's line first, as its clients expect, then our own.
-    static let banner = "cloud-hypervisor v54.0.0\nswiftlet 0.1.0"
+    static let banner = "cloud-hypervisor v\(api)\nswiftlet 0.1.0"
+    /// The version of Cloud Hypervisor whose interfaces these are.
+    static let api = "54.0.0"
+    /// What `vmm.ping` names as the build.
+    static let build = "v\(api)-swiftlet-0.1.0"
 }
 
 /// When the process started, for the log.

@@ -32,18 +32,24 @@ struct UsageError: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
-/// A VM in the foreground from configuration to exit status.
+/// A VM in this process, from configuration to exit status.
 enum VMSession {
     /// - Parameter words: says an error in the words of the user's own configuration, flags for example.
     static func run(
-        _ logging: LoggingOptions, selfTest: String?, words: (any Error) -> String = { "\($0)" },
-        _ configuration: () throws -> ParsedConfig
+        _ logging: LoggingOptions, _ api: APIOptions, words: (any Error) -> String = { "\($0)" },
+        _ configuration: () throws -> ParsedConfig?
     ) -> Int32 {
         do {
             let logger = try logging.makeLogger()
             let parsed = try configuration()
-            let guest = SelfTestGuest(commandLine: selfTest ?? "") { SelfTestImage.elf() }
-            let machine = try VMM(VMM.Options(selfTest: guest), logger: logger)
+            for warning in parsed?.warnings ?? [] { logger.warning("\(warning)") }
+            if parsed != nil { logger.info("the spec is valid") }
+            var options = VMM.Options(
+                selfTest: SelfTestGuest(commandLine: api.selfTest ?? "") { SelfTestImage.elf() })
+            options.survivesGuest = api.noShutdown
+            let machine = try VMM(options, logger: logger)
+            let server = try api.serve(machine, logger)
+            defer { server?.stop() }
             let outcome = try machine.run(parsed)
             if machine.firstProgress > 0 {
                 let microseconds = (machine.firstProgress &- ProcessClock.origin) / 1000

@@ -6,6 +6,8 @@ struct Route: Sendable {
     /// Whether the request has a body.
     enum Body: Sendable {
         case none, required
+        /// It does not matter.
+        case any
     }
 
     /// The name behind `/api/v1/`.
@@ -43,7 +45,7 @@ struct Route: Sendable {
 
     /// A route of the contract that comes with a later version.
     static func later(_ name: String, _ missing: String) -> Route {
-        Route(name: name, method: .put, body: .required) { _, _, reply in
+        Route(name: name, method: .put, body: .any) { _, _, reply in
             reply(.failure(501, ["\(name) is not supported by this version of swiftlet", missing]))
         }
     }

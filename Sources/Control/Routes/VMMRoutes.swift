@@ -19,6 +19,7 @@ extension Route {
                     ("pid", .integer(ProcessIdentity.id)), ("config", context.vm.status.info?.config.json),
                 ]))
         },
+        .get("openapi.json") { _ in .response(status: 200, body: OpenAPIDocument.bytes) },
         Route(name: "vmm.shutdown", method: .put, body: .none) { _, context, reply in
             context.vm.send(.quit) { _ in reply(.response(status: 200, body: nil)) }
         },

@@ -60,8 +60,6 @@ extension VMM {
     /// Takes a configuration: chooses ids and addresses, plans the machine, opens the consoles.
     func create(_ parsed: ParsedConfig) throws {
         guard vm == nil else { throw VMError(.failed, ["VM is already created"]) }
-        for warning in parsed.warnings { logger.warning("\(warning)") }
-        logger.info("the spec is valid")
         var config = parsed.config
         var names = DeviceNames()
         config.assignIDs(&names)

@@ -16,11 +16,10 @@ struct RunCommand: ParsableCommand {
 
     @OptionGroup var logging: LoggingOptions
 
-    @Option(name: .customLong("self-test"), help: "What the self-test guest is to do, for example mode=hello.")
-    var selfTest: String?
+    @OptionGroup var api: APIOptions
 
     func run() throws {
-        let status = VMSession.run(logging, selfTest: selfTest) { try SpecFile.read(spec) }
+        let status = VMSession.run(logging, api) { try SpecFile.read(spec) }
         throw ExitCode(status)
     }
 }

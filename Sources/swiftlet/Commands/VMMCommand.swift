@@ -5,7 +5,7 @@ import Spec
 /// `swiftlet vmm`, with the flags of `cloud-hypervisor`.
 struct VMMCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "vmm", abstract: "Boot a VM from flags, those of cloud-hypervisor.",
+        commandName: "vmm", abstract: "Wait on a socket for a VM, or boot one from the flags of cloud-hypervisor.",
         discussion: "Values are lists of key=value pairs, for example --disk path=a.raw,readonly=on path=b.raw.",
         version: Version.banner)
 
@@ -26,36 +26,38 @@ struct VMMCommand: ParsableCommand {
     @Option(help: "off|null|tty|pty|file=PATH,iobase=PORT") var debugConsole: String?
     @Option(help: "cid=N,socket=PATH,id=ID") var vsock: String?
     @Option(help: "The system call filter; only false works in this version.") var seccomp: String?
+    @OptionGroup var api: APIOptions
     @OptionGroup var logging: LoggingOptions
     @OptionGroup var later: UnsupportedFlags
 
     func run() throws {
-        let status = VMSession.run(logging, selfTest: nil, words: FlagPlaces.words) {
+        let status = VMSession.run(logging, api, words: FlagPlaces.words) {
             try later.refuse(seccomp: seccomp)
             return try configuration()
         }
         throw ExitCode(status)
     }
 
-    private func configuration() throws -> ParsedConfig {
-        guard kernel != nil || firmware != nil else {
-            throw UsageError(
-                "--kernel: nothing to boot; name a kernel or --firmware (swiftlet run boots a JSON spec)")
-        }
+    /// The VM of the flags; nil where clients are to create one.
+    private func configuration() throws -> ParsedConfig? {
         var flags = VMFlags()
         (flags.kernel, flags.firmware, flags.cmdline, flags.initramfs) = (kernel, firmware, cmdline, initramfs)
         (flags.cpus, flags.memory, flags.rng) = (cpus, memory, rng)
         (flags.disks, flags.net) = (disk, net)
         (flags.serial, flags.console, flags.debugConsole) = (serial, console, debugConsole)
         flags.vsock = vsock
+        guard kernel != nil || firmware != nil else {
+            if flags.isEmpty, api.apiSocket != nil { return nil }
+            throw UsageError(
+                "--kernel: nothing to boot; name a kernel or --firmware, or an --api-socket alone to wait for clients "
+                    + "(swiftlet run boots a JSON spec)")
+        }
         return try VMConfig.fromFlags(flags)
     }
 }
 
 /// Flags of `cloud-hypervisor` that this version refuses by name.
 struct UnsupportedFlags: ParsableArguments {
-    @Option(help: .hidden) var apiSocket: String?
-    @Option(help: .hidden) var eventMonitor: String?
     @Option(help: .hidden) var restore: String?
     @Option(help: .hidden) var balloon: String?
     @Option(parsing: .upToNextOption, help: .hidden) var fs: [String] = []
@@ -72,16 +74,14 @@ struct UnsupportedFlags: ParsableArguments {
     @Flag(help: .hidden) var watchdog = false
     @Flag(help: .hidden) var pvpanic = false
     @Flag(help: .hidden) var landlock = false
-    @Flag(help: .hidden) var noShutdown = false
 
     func refuse(seccomp: String?) throws(UsageError) {
         let given: [(String, Bool)] = [
-            ("api-socket", apiSocket != nil), ("event-monitor", eventMonitor != nil), ("restore", restore != nil),
-            ("balloon", balloon != nil), ("fs", !fs.isEmpty), ("pmem", !pmem.isEmpty),
+            ("restore", restore != nil), ("balloon", balloon != nil), ("fs", !fs.isEmpty), ("pmem", !pmem.isEmpty),
             ("device", !device.isEmpty), ("user-device", !userDevice.isEmpty), ("vdpa", !vdpa.isEmpty),
             ("numa", !numa.isEmpty), ("memory-zone", !memoryZone.isEmpty), ("pci-segment", !pciSegment.isEmpty),
             ("landlock-rules", !landlockRules.isEmpty), ("platform", platform != nil), ("tpm", tpm != nil),
-            ("watchdog", watchdog), ("pvpanic", pvpanic), ("landlock", landlock), ("no-shutdown", noShutdown),
+            ("watchdog", watchdog), ("pvpanic", pvpanic), ("landlock", landlock),
             ("seccomp", seccomp != nil && seccomp != "false"),
         ]
         if let (name, _) = given.first(where: { $0.1 }) {

@@ -1,0 +1,47 @@
+import ArgumentParser
+import Control
+import Logging
+import Machine
+
+/// The options of the socket that controls the VM.
+struct APIOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp("Serve the REST API on this Unix socket: PATH, path=PATH or fd=N.", valueName: "socket"),
+        completion: .file())
+    var apiSocket: String?
+
+    @Option(help: ArgumentHelp("Open the API's socket to a group of users, by name or number.", valueName: "group"))
+    var apiGroup: String?
+
+    @Option(
+        help: ArgumentHelp("Write what happens to the VM as JSON: path=PATH or fd=N.", valueName: "sink"),
+        completion: .file())
+    var eventMonitor: String?
+
+    @Flag(help: "Go on, for the API's clients, when the guest powers off or dies.")
+    var noShutdown = false
+
+    @Option(name: .customLong("self-test"), help: "What the self-test guest is to do, for example mode=hello.")
+    var selfTest: String?
+
+    func validate() throws {
+        if apiSocket == nil, apiGroup != nil { throw ValidationError("--api-group: needs --api-socket beside it") }
+        if apiSocket == nil, noShutdown { throw ValidationError("--no-shutdown: needs --api-socket beside it") }
+    }
+
+    /// Serves the API if a socket is given for it.
+    func serve(_ machine: VMM, _ logger: Logger) throws -> APIServer? {
+        guard let apiSocket else { return nil }
+        let socket: APISocket
+        do throws(APISocketError) {
+            socket = try APISocket(APISocketPlace(parsing: apiSocket), group: apiGroup)
+        } catch {
+            throw UsageError("--api-socket: \(error)")
+        }
+        let context = APIContext(
+            vm: machine.controller, version: APIVersion(api: Version.api, build: Version.build), logger: logger)
+        let server = try APIServer(listening: socket, handler: APIService(context), logger: logger)
+        try server.start()
+        return server
+    }
+}
