@@ -6,13 +6,15 @@ import Spec
 package struct APIContext: Sendable {
     /// The VM.
     package let vm: VMController
+    /// What happens to it.
+    package let events: EventMonitor
     /// The versions that clients look at.
     package let version: APIVersion
     /// For what a request said and was not heard.
     package let logger: Logger
 
-    package init(vm: VMController, version: APIVersion, logger: Logger) {
-        (self.vm, self.version, self.logger) = (vm, version, logger)
+    package init(vm: VMController, events: EventMonitor, version: APIVersion, logger: Logger) {
+        (self.vm, self.events, self.version, self.logger) = (vm, events, version, logger)
     }
 
     /// Has the control thread carry a command out and answers with what it came to.

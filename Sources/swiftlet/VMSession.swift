@@ -47,9 +47,16 @@ enum VMSession {
             var options = VMM.Options(
                 selfTest: SelfTestGuest(commandLine: api.selfTest ?? "") { SelfTestImage.elf() })
             options.survivesGuest = api.noShutdown
+            let monitor = try api.monitor(logger)
+            options.emit = { monitor.emit($0, $1) }
             let machine = try VMM(options, logger: logger)
-            let server = try api.serve(machine, logger)
-            defer { server?.stop() }
+            let server = try api.serve(machine, monitor, logger)
+            defer {
+                monitor.emit(.vmmShutdown)
+                monitor.close()
+                server?.stop()
+            }
+            monitor.emit(.vmmStarting)
             let outcome = try machine.run(parsed)
             if machine.firstProgress > 0 {
                 let microseconds = (machine.firstProgress &- ProcessClock.origin) / 1000

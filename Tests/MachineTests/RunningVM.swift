@@ -44,7 +44,7 @@ final class RunningVM: Sendable {
         var options = VMM.Options(selfTest: SelfTestGuest(commandLine: commandLine) { SelfTestImage.elf() })
         options.survivesGuest = survivesGuest
         options.limit = 60_000
-        options.emit = { source, event, _ in events.add("\(source).\(event)") }
+        options.emit = { event, _ in events.add(event.rawValue) }
         let handover = Handover(try VMM(options, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }))
         controller = handover.vmm.controller
         (self.events, self.ended) = (events, ended)

@@ -28,7 +28,7 @@ extension VMM {
         case .delete:
             guard vm != nil else { break }
             delete()
-            emit("deleted")
+            emit(.deleted)
         case .reboot:
             guard vm?.instance != nil else { throw VMError(.notFound, ["VM is not booted"]) }
             try reboot()
@@ -53,7 +53,7 @@ extension VMM {
         return instance
     }
 
-    func emit(_ event: String, _ properties: [String: String] = [:]) { options.emit("vm", event, properties) }
+    func emit(_ event: VMEvent, _ properties: [String: String] = [:]) { options.emit(event, properties) }
 
     // MARK: Creation
 
@@ -101,7 +101,7 @@ extension VMM {
     /// Opens the host's resources and starts the guest's first life.
     func boot() throws {
         guard let vm else { throw VMError.notCreated }
-        emit("booting")
+        emit(.booting)
         startLimit()
         let backends = try Backends(vm.plan, selfTest: options.selfTest, lines: vm.lines)
         for (id, name) in backends.interfaces { logger.info("\(id) is the interface \(name)") }
@@ -112,7 +112,7 @@ extension VMM {
             vm.backends = nil
             throw error
         }
-        emit("booted")
+        emit(.booted)
     }
 
     private func startLife() throws {
@@ -152,13 +152,13 @@ extension VMM {
         _ = endLife()
         vm.backends = nil
         publish()
-        emit("shutdown")
+        emit(.shutdown)
     }
 
     /// Ends the guest's life and starts the next one from the payload.
     func reboot() throws(MachineError) {
         guard vm?.instance != nil else { return }
-        emit("rebooting")
+        emit(.rebooting)
         reboots += 1
         logger.info("the guest reboots", metadata: ["count": "\(reboots)"])
         guard endLife() else { throw .host("a vCPU did not leave the guest: KVM holds it") }
@@ -168,7 +168,7 @@ extension VMM {
             shutDown()
             throw error
         }
-        emit("rebooted")
+        emit(.rebooted)
     }
 
     // MARK: Standing still
@@ -176,17 +176,17 @@ extension VMM {
     private func pause() throws {
         let instance = try running()
         guard vm?.isPaused == false else { throw VMError(.failed, ["VM is already paused"]) }
-        emit("pausing")
+        emit(.pausing)
         try instance.pause()
         vm?.isPaused = true
         publish()
         logger.info("the guest stands still")
-        emit("paused")
+        emit(.paused)
     }
 
     private func coredump(_ path: String) throws {
         let instance = try running()
-        emit("coredumping")
+        emit(.coredumping)
         let wasPaused = vm?.isPaused == true
         if !wasPaused { try instance.pause() }
         let result = Result { try Coredump.write(instance.memory, instance.runners.map(\.handle), to: path) }
@@ -197,11 +197,11 @@ extension VMM {
     private func resume() throws {
         let instance = try running()
         guard vm?.isPaused == true else { throw VMError(.failed, ["VM is not paused"]) }
-        emit("resuming")
+        emit(.resuming)
         try instance.resume()
         vm?.isPaused = false
         publish()
         logger.info("the guest runs on")
-        emit("resumed")
+        emit(.resumed)
     }
 }

@@ -4,8 +4,8 @@ import Legacy
 import Logging
 import Spec
 
-/// Takes what happens to a VM: source, event, properties.
-package typealias VMEventHandler = @Sendable (String, String, [String: String]) -> Void
+/// Takes what happens to a VM, with details.
+package typealias VMEventHandler = @Sendable (VMEvent, [String: String]) -> Void
 
 /// The process's one VM, from its creation over the guest's lives to its deletion.
 ///
@@ -20,7 +20,7 @@ package final class VMM {
         /// Whether the process goes on, for its API's clients, when the guest powers off or dies.
         package var survivesGuest = false
         /// Hears what happens to the VM, on the control thread.
-        package var emit: VMEventHandler = { _, _, _ in }
+        package var emit: VMEventHandler = { _, _ in }
 
         package init(selfTest: SelfTestGuest) { self.selfTest = selfTest }
     }
