@@ -40,10 +40,18 @@ package final class AdoptedTaps: Sendable {
     ///
     /// - Throws: when they are not.
     package func check(_ settings: NetSettings) throws(NetError) {
-        guard queues.count == max(settings.pairs, 1) else {
+        try check(pairs: settings.pairs, at: settings.field)
+    }
+
+    /// Whether they are as many as an interface has pairs of queues.
+    ///
+    /// - Parameter field: the configuration's place, for errors.
+    /// - Throws: when they are not.
+    package func check(pairs: Int, at field: String) throws(NetError) {
+        guard queues.count == max(pairs, 1) else {
             throw NetError(
-                field: settings.field,
-                problem: "\(queues.count) descriptors came for \(2 * settings.pairs) queues",
+                field: field,
+                problem: "\(queues.count) descriptors came for \(2 * pairs) queues",
                 remedy: "set num_queues to \(2 * queues.count), two for each descriptor")
         }
     }

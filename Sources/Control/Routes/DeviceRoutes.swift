@@ -14,6 +14,11 @@ extension Route {
         } _: { parsed, request in
             .addNet(parsed, request.descriptors)
         },
+        .command("vm.add-vsock") { request, _ throws(SpecError) in
+            try VsockConfig.parse(request.body)
+        } _: { parsed, _ in
+            .addVsock(parsed)
+        },
         .command("vm.remove-device") { request, _ throws(SpecError) in
             try RemoveDeviceRequest.parse(request.body)
         } _: { parsed, _ in

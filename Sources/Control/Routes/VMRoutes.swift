@@ -40,6 +40,7 @@ extension VMInfo {
             tree[device.id] = .members([
                 ("id", .string(device.id)), ("resources", .array([])), ("parent", .string(function)),
                 ("children", .array([])), ("pci_bdf", .string(device.bdf)),
+                ("pending_removal", pendingRemovals.contains(device.id) ? .bool(true) : nil),
             ])
         }
         return .members([

@@ -1,6 +1,7 @@
 import PCI
 import Spec
 import Virtio
+import VirtioVsock
 
 /// Plans that follow from another one when a device comes or goes.
 extension MachinePlan {
@@ -56,5 +57,12 @@ extension MachinePlanner {
         _ plan: MachinePlan, adding net: NetConfig, at place: String = "$"
     ) throws(MachineError) -> (plan: MachinePlan, device: PlannedDevice) {
         try plan.adding(net.id ?? "", .net(netSettings(net, place)))
+    }
+
+    /// Plans a vsock device for a machine that exists.
+    package func plan(
+        _ plan: MachinePlan, adding vsock: VsockConfig
+    ) throws(MachineError) -> (plan: MachinePlan, device: PlannedDevice) {
+        try plan.adding(vsock.id ?? "", .vsock(VsockSettings(cid: vsock.cid, socket: vsock.socket)))
     }
 }

@@ -1,5 +1,6 @@
 import Host
 import Spec
+import VirtioNet
 
 /// A VM from creation to deletion: its configuration, its consoles, and while the guest is on, its machine.
 ///
@@ -17,6 +18,8 @@ final class CreatedVM {
     var backends: Backends?
     /// The guest's life at hand; nil while it is off.
     var instance: MachineInstance?
+    /// Tap queues that clients sent, by the id of their interface.
+    var taps: [String: AdoptedTaps] = [:]
     /// Whether the guest stands still.
     var isPaused = false
 

@@ -27,6 +27,8 @@ package enum VMCommand: Sendable {
     case addDisk(Parsed<DiskConfig>)
     /// Adds a network interface, over the tap queues that came with the request if any did.
     case addNet(Parsed<NetConfig>, ReceivedDescriptors)
+    /// Adds the vsock device.
+    case addVsock(Parsed<VsockConfig>)
     /// Takes a device away: from the configuration, and from a guest that runs as soon as that lets go.
     case removeDevice(id: String)
     /// Changes a disk's size in bytes.
@@ -49,6 +51,7 @@ package enum VMCommand: Sendable {
         case .coredump: "The core file could not be written"
         case .addDisk: "The disk could not be added to the VM"
         case .addNet: "The network interface could not be added to the VM"
+        case .addVsock: "The vsock device could not be added to the VM"
         case .removeDevice: "The device could not be removed from the VM"
         case .resizeDisk: "The disk could not be resized"
         case .quit: "The VMM could not shut down"

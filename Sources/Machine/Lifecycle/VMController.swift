@@ -9,6 +9,8 @@ enum VMMessage: Sendable {
     case request(life: Int, GuestRequest)
     /// A vCPU of a life cannot go on.
     case failed(life: Int, vcpu: Int, VCPUFailure)
+    /// The guest of a life let go of the device in a slot.
+    case ejected(life: Int, slot: UInt8)
     /// The terminal's user ends the VM.
     case quit
 }

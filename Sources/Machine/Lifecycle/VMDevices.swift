@@ -1,68 +1,163 @@
 import Host
+import PCI
 import Spec
+import VirtioNet
 
-/// Devices that come and go, on the control thread.
+/// Devices that come and go, on the control thread: with the guest off they change the configuration, and in a guest that
+/// is on they are plugged in and asked to leave as well.
 extension VMM {
     func add(_ parsed: Parsed<DiskConfig>) throws -> VMReply {
-        guard let vm else { throw VMError.notCreated }
+        let vm = try created()
         var (disk, names) = (parsed.config, vm.names)
         disk.id = disk.id ?? names.next("_disk")
-        return try change(vm, names, "disks", vm.config.disks.count) { $0.disks.append(disk) }
+        return try change(vm, DeviceChange(names: names, section: "disks[\(vm.config.disks.count)]")) {
+            $0.disks.append(disk)
+        } plan: { plan in
+            try MachinePlanner().plan(plan, adding: disk)
+        }
     }
 
     func add(_ parsed: Parsed<NetConfig>, _ descriptors: ReceivedDescriptors) throws -> VMReply {
-        guard let vm else { throw VMError.notCreated }
+        let vm = try created()
         var (net, names) = (parsed.config, vm.names)
         net.id = net.id ?? names.next("_net")
         net.mac = net.mac ?? .random()
-        return try change(vm, names, "net", vm.config.net.count) { $0.net.append(net) }
+        var change = DeviceChange(names: names, section: "net[\(vm.config.net.count)]")
+        if descriptors.count > 0 {
+            do throws(NetError) {
+                let taps = try AdoptedTaps(descriptors, at: "$.fds")
+                try taps.check(pairs: Int(net.queueCount) / 2, at: "$.num_queues")
+                change.taps = (net.id ?? "", taps)
+            } catch {
+                throw VMError(.invalid, ["\(error)"])
+            }
+        }
+        return try self.change(vm, change) {
+            $0.net.append(net)
+        } plan: { plan in
+            try MachinePlanner().plan(plan, adding: net)
+        }
     }
 
-    /// Adds a device to the configuration of a VM and plans its machine with it; on a failure all stays as it was.
-    ///
-    /// - Parameters:
-    ///   - section: the list that the device joins, and its place there: what the client sent has neither.
-    private func change(
-        _ vm: CreatedVM, _ names: DeviceNames, _ section: String, _ index: Int, _ body: (inout VMConfig) -> Void
-    ) throws -> VMReply {
-        guard vm.instance == nil else {
-            throw VMError(.unsupported, ["adding devices to a running VM is not supported by this version"])
+    func add(_ parsed: Parsed<VsockConfig>) throws -> VMReply {
+        let vm = try created()
+        guard vm.config.vsock == nil else {
+            throw VMError(.conflict, ["the VM has a vsock device already; remove that one first"])
         }
-        var config = vm.config
+        var (vsock, names) = (parsed.config, vm.names)
+        vsock.id = vsock.id ?? names.next("_vsock")
+        return try change(vm, DeviceChange(names: names, section: "vsock")) {
+            $0.vsock = vsock
+        } plan: { plan in
+            try MachinePlanner().plan(plan, adding: vsock)
+        }
+    }
+
+    /// A device that comes.
+    private struct DeviceChange {
+        /// The ids that are given out, with the device's.
+        let names: DeviceNames
+        /// Where the configuration gets the device: what the client sent is that section alone.
+        let section: String
+        /// Tap queues that came with the request, and the interface that they are for.
+        var taps: (id: String, queues: AdoptedTaps)?
+    }
+
+    private func created() throws(VMError) -> CreatedVM {
+        guard let vm else { throw .notCreated }
+        return vm
+    }
+
+    /// Adds a device to the configuration of a VM, and to its guest if that is on; on a failure all stays as it was.
+    private func change(
+        _ vm: CreatedVM, _ change: DeviceChange, _ body: (inout VMConfig) -> Void,
+        plan: (MachinePlan) throws -> (plan: MachinePlan, device: PlannedDevice)
+    ) throws -> VMReply {
+        var (config, names) = (vm.config, change.names)
         body(&config)
-        var names = names
         names.reserve(config.ids)
+        var reply = VMReply.done
         do {
             try config.validate()
-            vm.plan = try MachinePlanner().plan(config)
+            if let instance = vm.instance, let backends = vm.backends {
+                let device = try plan(backends.plan).device
+                let address = try instance.addDevice(device, backends, change.taps?.queues)
+                vm.plan = backends.plan
+                reply = .device(id: device.id, bdf: "\(address)")
+                logger.info("a device came", metadata: ["id": "\(device.id)", "bdf": "\(address)"])
+            } else {
+                vm.plan = try MachinePlanner().plan(config)
+            }
         } catch let error as SpecError {
-            throw VMError(error).replacing("$.\(section)[\(index)]", by: "$")
-        } catch let error as MachineError {
-            throw VMError(error).replacing("$.\(section)[\(index)]", by: "$")
+            throw VMError(error).replacing("$.\(change.section)", by: "$")
+        } catch {
+            throw VMError(MachineError(sorting: error)).replacing("$.\(change.section)", by: "$")
         }
+        if let taps = change.taps { vm.taps[taps.id] = taps.queues }
         (vm.config, vm.names) = (config, names)
         publish()
-        return .done
+        return reply
     }
 
+    // MARK: Going
+
+    /// Takes a device out of the configuration at once, and out of a guest that is on as soon as that lets go.
     func removeDevice(_ id: String) throws {
-        guard let vm else { throw VMError.notCreated }
-        guard vm.instance == nil else {
-            throw VMError(.unsupported, ["removing devices from a running VM is not supported by this version"])
-        }
+        let vm = try created()
         var config = vm.config
-        guard config.removeDevice(id) else {
+        let isKnown = config.removeDevice(id)
+        let isLeaving = vm.instance?.pendingRemovals.contains(id) == true
+        guard isKnown || isLeaving else {
             throw VMError(.notFound, ["There is no device \(id) that can be removed"])
         }
-        vm.plan = try MachinePlanner().plan(config)
+        if let instance = vm.instance {
+            guard instance.requestRemoval(id) else {
+                throw VMError(.notFound, ["The guest has no device \(id)"])
+            }
+            logger.info("the guest is asked to let a device go", metadata: ["id": "\(id)"])
+        } else {
+            vm.plan = try MachinePlanner().plan(config)
+        }
         vm.config = config
+        vm.taps[id] = nil
         publish()
     }
 
+    /// The guest let go of the device in a slot.
+    func deviceEjected(_ slot: UInt8) {
+        guard let vm, let instance = vm.instance, let backends = vm.backends,
+            let id = instance.finishRemoval(slot, backends)
+        else { return }
+        noteRemoved(id, "\(PCIAddress(device: slot))")
+        vm.plan = backends.plan
+        publish()
+    }
+
+    /// Devices that were to leave when the guest's life ended are gone in the next one.
+    func finishRemovals(_ vm: CreatedVM, _ instance: MachineInstance) {
+        guard let backends = vm.backends else { return }
+        let places = Dictionary(
+            backends.plan.devices.map { ($0.id, "\($0.address)") }, uniquingKeysWith: { first, _ in first })
+        for id in instance.finishRemovals(backends) { noteRemoved(id, places[id] ?? "") }
+        vm.plan = backends.plan
+    }
+
+    private func noteRemoved(_ id: String, _ bdf: String) {
+        logger.info("a device is gone", metadata: ["id": "\(id)", "bdf": "\(bdf)"])
+        emit(.deviceRemoved, ["id": id, "bdf": bdf])
+    }
+
+    // MARK: Changing
+
+    /// Changes a disk's size; the guest is told.
     func resizeDisk(_ id: String, to size: UInt64) throws {
         let instance = try running()
-        _ = instance
-        throw VMError(.unsupported, ["resizing disks is not supported by this version"])
+        emit(.resizing)
+        guard try instance.resizeDisk(id, to: size) else {
+            throw VMError(.notFound, ["There is no disk \(id)"])
+        }
+        logger.info("a disk has another size", metadata: ["id": "\(id)", "bytes": "\(size)"])
+        emit(.resized)
     }
 }
 

@@ -39,6 +39,7 @@ extension VMM {
         case .coredump(let path): try coredump(path)
         case .addDisk(let disk): return try add(disk)
         case .addNet(let net, let descriptors): return try add(net, descriptors)
+        case .addVsock(let vsock): return try add(vsock)
         case .removeDevice(let id): try removeDevice(id)
         case .resizeDisk(let id, let size): try resizeDisk(id, to: size)
         case .quit: break
@@ -103,7 +104,9 @@ extension VMM {
         guard let vm else { throw VMError.notCreated }
         emit(.booting)
         startLimit()
-        let backends = try Backends(vm.plan, selfTest: options.selfTest, lines: vm.lines)
+        // Anew, from a configuration whose devices may have changed.
+        vm.plan = try MachinePlanner().plan(vm.config)
+        let backends = try Backends(vm.plan, selfTest: options.selfTest, lines: vm.lines, taps: vm.taps)
         for (id, name) in backends.interfaces { logger.info("\(id) is the interface \(name)") }
         vm.backends = backends
         do {
@@ -125,7 +128,8 @@ extension VMM {
                 request: { mailbox.send(.request(life: life, $0)) },
                 failed: { mailbox.send(.failed(life: life, vcpu: $0, $1)) },
                 report: { logger.warning("\($1)", metadata: ["device": "\($0)"]) },
-                phase: { logger.info("\($0) ready: \($1)") }))
+                phase: { logger.info("\($0) ready: \($1)") },
+                ejected: { mailbox.send(.ejected(life: life, slot: $0)) }))
         try instance.start()
         vm.instance = instance
         vm.isPaused = false
@@ -138,6 +142,7 @@ extension VMM {
         guard let vm, let instance = vm.instance else { return true }
         noteProgress()
         let clean = instance.stop()
+        finishRemovals(vm, instance)
         if !clean { logger.error("a vCPU did not leave the guest; the process's end will take it along") }
         // Messages of this life that still come are not heard.
         life += 1

@@ -101,6 +101,9 @@ package final class VMM {
             reply(carryOut(command))
             return nil
         case .request(let from, let request): return from == life ? guestAsks(request) : nil
+        case .ejected(let from, let slot):
+            if from == life { deviceEjected(slot) }
+            return nil
         case .failed(let from, let vcpu, let failure):
             guard from == life else { return nil }
             return guestEnded(.died(failure.message(vcpu: vcpu)))

@@ -44,6 +44,8 @@ package struct VMInfo: Sendable {
     package let memorySize: UInt64
     /// The devices on the PCI bus: id and place.
     package let devices: [(id: String, bdf: String)]
+    /// The ids of the devices that the guest was asked to let go and that it holds on to.
+    package let pendingRemovals: [String]
 
     init?(_ content: VMStatus.Content) {
         guard var config = content.config else { return nil }
@@ -53,6 +55,7 @@ package struct VMInfo: Sendable {
         self.config = config
         state = content.state
         memorySize = config.memory.size
+        pendingRemovals = content.instance?.pendingRemovals ?? []
         devices = (content.instance == nil ? [] : content.plan?.devices ?? []).map { ($0.id, "\($0.address)") }
     }
 }
