@@ -1,6 +1,21 @@
+import Machine
+
 extension Route {
     /// What can be watched.
     static let observation: [Route] = [
-        .get("vm.events") { EventStream.reply($0.events) }
+        .get("vm.events") { EventStream.reply($0.events) },
+        .get("vm.console") { line(.console, "console", $0) },
+        .get("vm.serial") { line(.serial, "serial port", $0) },
     ]
+
+    /// Attaches a client to one of the guest's character devices.
+    private static func line(_ line: ConsoleBackends.Line, _ name: String, _ context: APIContext) -> APIReply {
+        guard let consoles = context.vm.status.consoles else {
+            return .failure(VMError.notCreated.during("The \(name) cannot be attached to"))
+        }
+        guard let port = consoles.port(line) else {
+            return .failure(VMError(.notFound, ["The VM has no \(name): its mode is Off"]))
+        }
+        return ConsoleStream.reply(port)
+    }
 }

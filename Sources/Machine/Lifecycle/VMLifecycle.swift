@@ -92,7 +92,7 @@ extension VMM {
             content.config = vm?.config
             content.plan = vm?.plan
             content.instance = vm?.instance
-            content.terminals = vm?.lines.terminals ?? [:]
+            content.lines = vm?.lines
             content.state = state
         }
     }

@@ -17,8 +17,8 @@ package final class VMStatus: Sendable {
         var plan: MachinePlan?
         /// The guest's life at hand; nil while it is off.
         var instance: MachineInstance?
-        /// The host's names of the pseudo-terminals, by section.
-        var terminals: [String: String] = [:]
+        /// The guest's character devices.
+        var lines: ConsoleBackends?
     }
 
     private let content = Mutex(Content())
@@ -29,6 +29,9 @@ package final class VMStatus: Sendable {
 
     /// The VM's state; nil while there is none.
     package var state: State? { content.withLock { $0.config == nil ? nil : $0.state } }
+
+    /// The guest's character devices; nil while there is no VM.
+    package var consoles: ConsoleBackends? { current.lines }
 
     /// The VM as `vm.info` tells it; nil while there is none.
     package var info: VMInfo? { VMInfo(current) }
@@ -49,9 +52,9 @@ package struct VMInfo: Sendable {
 
     init?(_ content: VMStatus.Content) {
         guard var config = content.config else { return nil }
-        if let path = content.terminals["serial"] { config.serial.file = path }
-        if let path = content.terminals["console"] { config.console.file = path }
-        if let path = content.terminals["debug_console"] { config.debugConsole.file = path }
+        if let path = content.lines?.terminals["serial"] { config.serial.file = path }
+        if let path = content.lines?.terminals["console"] { config.console.file = path }
+        if let path = content.lines?.terminals["debug_console"] { config.debugConsole.file = path }
         self.config = config
         state = content.state
         memorySize = config.memory.size
