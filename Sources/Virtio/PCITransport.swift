@@ -14,6 +14,9 @@ package struct PCITransportEnvironment: Sendable {
     package let notifier: any NotificationConnector
     /// Hears of broken rules and failed requests: the device's id and what happened. Called from any thread.
     package let report: @Sendable (String, String) -> Void
+    /// Hears when a driver has set its device up (true) or reset it: the device's id. Called on vCPU threads; must not
+    /// block.
+    package var driverChanged: @Sendable (String, Bool) -> Void = { _, _ in }
 
     package init(
         memory: GuestMemory, connector: any InterruptConnector, notifier: any NotificationConnector,

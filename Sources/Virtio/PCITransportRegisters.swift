@@ -109,7 +109,12 @@ extension PCITransport {
 
     private func writeStatus(_ guarded: inout Guarded, _ value: UInt8) {
         let wanted = DeviceStatus(rawValue: value)
-        if value == 0 { return resetDevice(&guarded) }
+        if value == 0 {
+            let wasActive = guarded.active
+            resetDevice(&guarded)
+            if wasActive { environment.driverChanged(device.id, false) }
+            return
+        }
         let before = guarded.registers.status
         // Bits are only ever added (2.1.1); a driver that takes some away is taken to mean both.
         var status = before.union(wanted.subtracting(.needsReset))
@@ -124,6 +129,7 @@ extension PCITransport {
                 return needsReset("DRIVER_OK came before the features were agreed on")
             }
             activate(&guarded)
+            if guarded.active { environment.driverChanged(device.id, true) }
         }
     }
 

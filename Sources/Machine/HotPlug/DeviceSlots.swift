@@ -29,14 +29,13 @@ final class DeviceSlots: Sendable {
     private let environment: PCITransportEnvironment
     private let entries = Mutex<[UInt8: Entry]>([:])
 
-    init(
-        _ root: PCIRoot, _ machine: VMHandle, _ memory: GuestMemory,
-        report: @escaping @Sendable (String, String) -> Void
-    ) {
+    init(_ root: PCIRoot, _ machine: VMHandle, _ memory: GuestMemory, _ events: InstanceEvents) {
         self.root = root
-        environment = PCITransportEnvironment(
+        var environment = PCITransportEnvironment(
             memory: memory, connector: KVMInterruptConnector(machine, InterruptRouter(machine)),
-            notifier: KVMNotificationConnector(machine), report: report)
+            notifier: KVMNotificationConnector(machine), report: events.report)
+        environment.driverChanged = events.driverChanged
+        self.environment = environment
     }
 
     // MARK: What is there

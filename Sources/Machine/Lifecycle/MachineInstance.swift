@@ -21,6 +21,8 @@ struct InstanceEvents: Sendable {
     let phase: @Sendable (String, String) -> Void
     /// The guest let go of the device in a slot, which waits for `MachineInstance.finishRemoval`.
     var ejected: @Sendable (UInt8) -> Void = { _ in }
+    /// A driver has set a device up (true) or reset it: its id.
+    var driverChanged: @Sendable (String, Bool) -> Void = { _, _ in }
 }
 
 /// One life of the guest, from its payload's first instruction to power-off or reboot.
@@ -65,7 +67,7 @@ final class MachineInstance: Sendable {
             stopping.set()
             events.request(wish)
         }
-        slots = DeviceSlots(PCIRoot(windows: plan.windows), machine, memory, report: events.report)
+        slots = DeviceSlots(PCIRoot(windows: plan.windows), machine, memory, events)
         let builder = DeviceBuilder(backends: backends)
         for planned in plan.devices { try slots.insert(builder.make(planned), planned, at: planned.registers) }
         events.phase("devices", "\(plan.devices.count) on the PCI bus")

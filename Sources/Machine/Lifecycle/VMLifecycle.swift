@@ -121,7 +121,7 @@ extension VMM {
     private func startLife() throws {
         guard let vm, let backends = vm.backends else { throw VMError.notBooted }
         life += 1
-        let (life, mailbox, logger) = (life, controller.mailbox, logger)
+        let (life, mailbox, logger, emit) = (life, controller.mailbox, logger, options.emit)
         let instance = try MachineInstance(
             backends,
             InstanceEvents(
@@ -129,7 +129,8 @@ extension VMM {
                 failed: { mailbox.send(.failed(life: life, vcpu: $0, $1)) },
                 report: { logger.warning("\($1)", metadata: ["device": "\($0)"]) },
                 phase: { logger.info("\($0) ready: \($1)") },
-                ejected: { mailbox.send(.ejected(life: life, slot: $0)) }))
+                ejected: { mailbox.send(.ejected(life: life, slot: $0)) },
+                driverChanged: { emit($1 ? .deviceActivated : .deviceReset, ["id": $0]) }))
         try instance.start()
         vm.instance = instance
         vm.isPaused = false

@@ -19,7 +19,7 @@ package final class VMM {
         package var limit: UInt64?
         /// Whether the process goes on, for its API's clients, when the guest powers off or dies.
         package var survivesGuest = false
-        /// Hears what happens to the VM, on the control thread.
+        /// Hears what happens to the VM, on any thread; must not block.
         package var emit: VMEventHandler = { _, _ in }
 
         package init(selfTest: SelfTestGuest) { self.selfTest = selfTest }
