@@ -173,6 +173,13 @@ import Testing
         #expect(issues(#"{"cpus":{"boot_vcpus":0,"max_vcpus":1}}"#, mode: .lenient).count == 1)
     }
 
+    @Test func refusesUnknownFieldsOfARateLimiterAlways() throws {
+        let json = #"{"net":[{"rate_limiter_config":{"bandwidth":null,"opps":null}}]}"#
+        let issue = "$.net[0].rate_limiter_config.opps: unknown; did you mean 'ops'?"
+        #expect(issues(json) == [issue])
+        #expect(issues(json, mode: .lenient) == [issue])
+    }
+
     @Test func warnsOfWhatAFirmwareIgnores() throws {
         let json = #"{"payload":{"firmware":"/f","cmdline":"quiet"}}"#
         let parsed = try VMConfig.parse(Array(json.utf8))

@@ -7,6 +7,8 @@ enum Harmless: Sendable {
     case value(JSONValue)
     /// Also an object whose members are all harmless.
     case members([String: Harmless])
+    /// The same, and a name that the format does not have is an error in every reading.
+    case exactMembers([String: Harmless])
 
     static func text(_ text: String) -> Harmless { .value(.string(text)) }
     static func number(_ number: Int) -> Harmless { .value(.integer(number)) }
@@ -27,6 +29,9 @@ enum Harmless: Sendable {
         case .members(let members):
             guard let reader = SectionReader(value, path, report) else { return }
             reader.finish([], unsupported: members)
+        case .exactMembers(let members):
+            guard let reader = SectionReader(value, path, report) else { return }
+            reader.finish([], unsupported: members, isExact: true)
         }
     }
 
@@ -43,6 +48,6 @@ enum Harmless: Sendable {
 }
 
 extension Harmless {
-    /// A rate limiter without limits.
-    static var rateLimiter: Harmless { .members(["bandwidth": .nothing, "ops": .nothing]) }
+    /// A rate limiter without limits; the one section in which Cloud Hypervisor's API refuses unknown names.
+    static var rateLimiter: Harmless { .exactMembers(["bandwidth": .nothing, "ops": .nothing]) }
 }

@@ -28,13 +28,15 @@ final class Report {
     }
 
     /// A name that the format does not have: an error or a warning, as the mode says.
-    /// - Parameter meant: the name that is surely meant, where one is; otherwise the nearest is looked for.
-    func unknown(_ path: SpecPath, _ name: String, meant: String? = nil, known: [String]) {
+    /// - Parameters:
+    ///   - meant: the name that is surely meant, where one is; otherwise the nearest is looked for.
+    ///   - isExact: whether it is an error in every mode.
+    func unknown(_ path: SpecPath, _ name: String, meant: String? = nil, known: [String], isExact: Bool = false) {
         // Looking for the nearest name is the costly part, so it ends with the messages that it is for.
         if issues.count >= Self.limit || warnings.count >= Self.limit { return }
         let nearest = meant ?? nearestName(to: name, among: known)
         let hint = nearest.map { "did you mean '\($0)'?" } ?? "allowed: \(known.sorted().joined(separator: ", "))"
-        switch mode {
+        switch isExact ? .strict : mode {
         case .strict: issue(.unknownField, path, "unknown; \(hint)")
         case .lenient: warning(.unknownField, path, "unknown and ignored; \(hint)")
         }

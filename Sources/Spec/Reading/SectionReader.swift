@@ -110,13 +110,14 @@ struct SectionReader {
     }
 
     /// Checks the names: each must be supported, or unsupported with a value that asks for nothing.
-    func finish(_ supported: [String], unsupported: [String: Harmless] = [:]) {
+    /// - Parameter isExact: whether a name that the format does not have is an error even in a lenient reading.
+    func finish(_ supported: [String], unsupported: [String: Harmless] = [:], isExact: Bool = false) {
         let known = supported + unsupported.keys.sorted()
         for key in object.keys where !supported.contains(key) {
             if let harmless = unsupported[key] {
                 harmless.check(object[key] ?? .null, path.key(key), report)
             } else {
-                report.unknown(path.key(key), key, known: known)
+                report.unknown(path.key(key), key, known: known, isExact: isExact)
             }
         }
     }
