@@ -34,6 +34,7 @@ enum Modes {
         if mode == "probe" { Probe.run(guest) }
         if mode == "bar-move" { BARMove.run(guest) }
         if mode == "hostile" { Hostile.run(guest) }
+        if mode == "disk-load" { DiskLoad.run(guest) }
         Result.abort("unknown mode=\(bytes: mode.start, count: UInt64(mode.count))")
     }
 
