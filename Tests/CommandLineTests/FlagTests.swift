@@ -55,11 +55,7 @@ import Testing
     }
 
     @Test(arguments: [
-<<<<<<< HEAD
-        "--api-socket=/x", "--event-monitor=path=/x", "--restore=source_url=/x", "--balloon=size=1M",
-=======
-        "--restore=source_url=/x", "--vsock=cid=3", "--balloon=size=1M",
->>>>>>> b129ea4 (Take the API's options on run and vmm, and document the control socket)
+        "--restore=source_url=/x", "--balloon=size=1M",
         "--fs=tag=a", "--pmem=file=/x", "--device=path=/x", "--user-device=socket=/x", "--vdpa=path=/x",
         "--numa=guest_numa_id=0", "--memory-zone=id=0", "--pci-segment=pci_segment=0", "--landlock-rules=path=/x",
         "--platform=num_pci_segments=1", "--tpm=socket=/x", "--watchdog", "--pvpanic", "--landlock",
