@@ -10,10 +10,15 @@ final class LinuxGuest: Sendable {
     private let scratch: ScratchDirectory
 
     /// Writes the spec and starts it.
-    init(_ configuration: VMConfiguration, in scratch: ScratchDirectory, _ connection: Connection = .pipes) throws {
+    ///
+    /// - Parameter options: of `swiftlet run`, besides the spec.
+    init(
+        _ configuration: VMConfiguration, in scratch: ScratchDirectory, _ connection: Connection = .pipes,
+        options: [String] = []
+    ) throws {
         self.scratch = scratch
         let spec = try scratch.write("spec.json", configuration.json())
-        process = try ChildProcess(Command(try Built.swiftlet(), ["run", spec]), connection)
+        process = try ChildProcess(Command(try Built.swiftlet(), ["run", spec] + options), connection)
     }
 
     /// Waits for a text in what `swiftlet` prints.

@@ -127,4 +127,43 @@ import Testing
             try planner.plan(config).payload
                 == .kernel(path: "/f", field: "$.payload.firmware", initramfs: nil, commandLine: ""))
     }
+
+    @Test func addsAndRemovesDevicesOfAPlan() throws {
+        var config = VMConfig()
+        config.disks = [DiskConfig(path: "/a"), DiskConfig(path: "/b")]
+        let plan = try planner.plan(config)
+        #expect(plan.devices.map(\.id) == ["__console", "_disk0", "_disk1", "__rng"])
+        let without = plan.removing("_disk0")
+        #expect(without.devices.map { "\($0.id) \($0.address.device)" } == ["__console 1", "_disk1 3", "__rng 4"])
+        #expect(plan.removing("none") == plan)
+
+        // The lowest free slot, and the registers that belong to it.
+        var disk = DiskConfig(path: "/c")
+        disk.id = "c"
+        let (more, added) = try planner.plan(without, adding: disk)
+        #expect(added.id == "c" && added.address.device == 2 && added.registers == plan.devices[1].registers)
+        #expect(more.devices.map(\.id) == ["__console", "c", "_disk1", "__rng"])
+        guard case .block(let options, let settings) = added.kind else {
+            Issue.record("\(added)")
+            return
+        }
+        #expect(options.path == "/c" && options.field == "$" && settings.serial == "c")
+        #expect(throws: MachineError.self) { _ = try planner.plan(more, adding: disk) }
+
+        var net = NetConfig()
+        net.id = "n"
+        let (both, card) = try planner.plan(more, adding: net)
+        #expect(card.address.device == 5 && both.devices.last == card)
+        #expect(both.removing("c").removing("n") == without)
+    }
+
+    @Test func aFullBusTakesNoMore() throws {
+        var plan = try planner.plan(VMConfig())
+        for index in plan.devices.count..<31 {
+            plan = try plan.adding("d\(index)", .entropy(source: "/dev/urandom")).plan
+        }
+        #expect(plan.devices.map(\.address.device) == Array(1...31))
+        #expect(throws: MachineError.self) { _ = try plan.adding("more", .entropy(source: "/dev/urandom")) }
+        #expect(try plan.removing("d7").adding("more", .entropy(source: "/dev/urandom")).device.address.device == 8)
+    }
 }

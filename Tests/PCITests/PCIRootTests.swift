@@ -179,4 +179,27 @@ struct PCIRootTests {
             #expect(ranges[..<index].allSatisfy { !$0.overlaps(range) })
         }
     }
+
+    @Test func aVacatedSlotLooksEmptyAndStaysTaken() {
+        let function = FakeFunction("a", at: 0xC000_0000)
+        #expect(root.insert(function, device: 5))
+        command(5, 2)
+        #expect(root.readMemory(0xC000_0010, size: 4) != nil)
+        root.vacate(device: 5)
+        root.vacate(device: 5)
+        root.vacate(device: 0)
+        root.vacate(device: 99)
+        #expect(root.readECAM(ecam(5, 0), size: 4) == 0xFFFF_FFFF)
+        #expect(root.readECAM(ecam(0, 0), size: 4) != 0xFFFF_FFFF)
+        // What it decodes stays until it is removed, whatever the guest writes to the empty slot.
+        command(5, 0)
+        #expect(root.readMemory(0xC000_0010, size: 4) != nil && function.placed[0] == 0xC000_0000)
+        let next = FakeFunction("b", at: 0xC100_0000)
+        #expect(!root.insert(next, device: 5))
+        #expect(root.remove(device: 5) === function)
+        #expect(root.readMemory(0xC000_0010, size: 4) == nil && function.placed.isEmpty)
+        #expect(root.remove(device: 5) == nil)
+        #expect(root.insert(next, device: 5))
+        #expect(root.readECAM(ecam(5, 0), size: 4) != 0xFFFF_FFFF)
+    }
 }
