@@ -2,20 +2,10 @@ import CLinux
 
 /// Who may use the files that this process makes.
 package enum FileAccess {
-    /// Runs the body with the process's umask set to a value. For the start of a process: other threads' new files
-    /// get it too meanwhile.
-    package static func withUmask<Result: ~Copyable, Failure: Error>(
-        _ mask: UInt32, _ body: () throws(Failure) -> Result
-    ) throws(Failure) -> Result {
-        let before = umask(mask)
-        defer { umask(before) }
-        return try body()
-    }
-
-    /// Gives a file to a group and sets its permissions.
-    package static func give(_ path: String, toGroup group: UInt32, mode: UInt32) throws(HostError) {
+    /// Gives a file to a group, if there is one to give it to, and sets its permissions.
+    package static func give(_ path: String, toGroup group: UInt32?, mode: UInt32) throws(HostError) {
         // SAFETY: the path's bytes live through each call.
-        guard unsafe lchown(path, uid_t.max, group) == 0 else {
+        if let group, unsafe lchown(path, uid_t.max, group) != 0 {
             throw HostError("give to group \(group) the file", path, Errno.current)
         }
         guard unsafe chmod(path, mode) == 0 else {

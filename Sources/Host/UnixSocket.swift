@@ -7,12 +7,22 @@ package struct UnixListener: ~Copyable, Sendable {
     package let path: String
     private let identity: FileIdentity?
 
+    /// Who may connect.
+    package struct Access: Sendable {
+        /// The file's permissions, and the group that it is given to.
+        package let mode: UInt32, group: UInt32?
+
+        package init(mode: UInt32, group: UInt32? = nil) { (self.mode, self.group) = (mode, group) }
+    }
+
     /// Creates the socket. A socket file that nobody listens on any more is replaced.
     ///
-    /// - Parameter backlog: how many clients may wait to be accepted; what connects beyond that waits or, when it does not
-    ///   block, is refused.
+    /// - Parameters:
+    ///   - backlog: how many clients may wait to be accepted; what connects beyond that waits or, when it does not
+    ///     block, is refused.
+    ///   - access: who may connect, from the first moment; what the process's umask leaves unless given.
     /// - Throws: `EADDRINUSE` when somebody listens there or the file is no socket.
-    package init(path: String, backlog: Int32 = 16) throws(HostError) {
+    package init(path: String, backlog: Int32 = 16, access: Access? = nil) throws(HostError) {
         let operation = "listen on the socket"
         let descriptor = FileDescriptor(owning: try checked(cl_unix_socket(), "create a socket"))
         // SAFETY: the path's bytes live through each call.
@@ -27,8 +37,15 @@ package struct UnixListener: ~Copyable, Sendable {
         }
         _ = try checked(result, operation, path)
         let identity = FileIdentity(path)
-        guard listen(descriptor.raw, backlog) == 0 else { throw HostError(operation, path, Errno.current) }
-        try descriptor.setNonBlocking(true)
+        do throws(HostError) {
+            // Until it listens, nobody connects.
+            if let access { try FileAccess.give(path, toGroup: access.group, mode: access.mode) }
+            guard listen(descriptor.raw, backlog) == 0 else { throw HostError(operation, path, Errno.current) }
+            try descriptor.setNonBlocking(true)
+        } catch {
+            if identity != nil, FileIdentity(path) == identity { unsafe unlink(path) }
+            throw error
+        }
         self.identity = identity
         file = descriptor
         self.path = path

@@ -68,6 +68,8 @@ final class APIConnection {
     private var registered: Epoll.Interest = []
     /// Times (monotonic, ns) of the last byte in, the last byte out, and the first byte of what is being received.
     private(set) var lastInput: UInt64
+    /// When a receiver was last asked for room that it did not have.
+    private var roomAsked: UInt64?
     private var lastOutput: UInt64 = 0, requestStart: UInt64 = 0, lingerStart: UInt64 = 0
 
     init(id: UInt64, _ stream: consuming UnixStream, _ context: ConnectionContext) {
@@ -216,8 +218,9 @@ final class APIConnection {
     private func deliver(to receiver: any ByteReceiver) -> Bool {
         if input.isEmpty {
             // Nothing more comes than what is there, and epoll is not asked any more.
-            if hasHungUp { receive() }
-            if input.isEmpty { return false }
+            guard hasHungUp, !inputEnded, receiver.room > 0 else { return false }
+            receive()
+            return true
         }
         let count = min(max(0, receiver.room), input.count)
         guard count > 0 else { return false }
@@ -323,6 +326,7 @@ final class APIConnection {
     /// Has epoll report what this connection waits for, and nothing once the client has closed: that would be reported
     /// without end.
     func updateInterest(_ epoll: borrowing Epoll) {
+        roomAsked = waitsForRoom ? roomAsked ?? HostClock.monotonic : nil
         if isClosed || hasHungUp {
             if isRegistered { epoll.remove(stream.raw) }
             isRegistered = false
@@ -352,17 +356,21 @@ final class APIConnection {
         case .open:
             guard exchange == nil, codec?.isMidRequest == true else { return nil }
             return min(lastInput + limits.requestIdle, requestStart + limits.requestTotal)
-        case .upgraded(_, let receiver):
-            let waitsForRoom = !input.isEmpty || (hasHungUp || !inputEnded) && receiver.room <= 0
-            return waitsForRoom ? HostClock.monotonic + 100_000_000 : nil
+        case .upgraded: return roomAsked.map { $0 + 100_000_000 }
         case .streaming: return nil
         }
+    }
+
+    /// Whether the client has bytes for a receiver that takes none.
+    private var waitsForRoom: Bool {
+        guard case .upgraded(_, let receiver) = phase else { return false }
+        return !input.isEmpty || !inputEnded && receiver.room <= 0
     }
 
     /// The deadline has passed.
     func expire() {
         switch phase {
-        case .upgraded where !hasOutput: break
+        case .upgraded where !hasOutput: roomAsked = nil
         case .open where !hasOutput:
             metrics.add(metrics.timedOut)
             codec?.timeOut()

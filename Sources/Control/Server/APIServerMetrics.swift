@@ -13,6 +13,8 @@ package final class APIServerMetrics: Sendable {
     package let succeeded = Atomic<UInt64>(0), clientErrors = Atomic<UInt64>(0), serverErrors = Atomic<UInt64>(0)
     /// Bytes on the wire.
     package let bytesReceived = Atomic<UInt64>(0), bytesSent = Atomic<UInt64>(0)
+    /// How often the server's thread woke.
+    package let rounds = Atomic<UInt64>(0)
     /// Descriptors that came with requests.
     package let descriptors = Atomic<UInt64>(0)
 

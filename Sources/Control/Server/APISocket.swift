@@ -83,12 +83,7 @@ package final class APISocket: Sendable, CustomStringConvertible {
             // Looked up first: an error leaves nothing behind.
             let number = try group.map { name throws(APISocketError) in try Self.number(of: name, path) }
             let lock = try Self.lock(path)
-            let listener = try Self.listen(path)
-            if let number {
-                do { try FileAccess.give(path, toGroup: number, mode: 0o660) } catch {
-                    throw APISocketError(path, "\(error); choose a group that you are in")
-                }
-            }
+            let listener = try Self.listen(path, number)
             raw = listener.raw
             open = Mutex(Open(listener: listener, lock: lock))
         }
@@ -125,7 +120,7 @@ package final class APISocket: Sendable, CustomStringConvertible {
     private static func lock(_ path: String) throws(APISocketError) -> LockFile {
         let name = path + ".lock"
         do {
-            return try FileAccess.withUmask(0o077) { () throws(HostError) in try LockFile(path: name) }
+            return try LockFile(path: name)
         } catch {
             guard error.errno == .wouldBlock || error.errno == .accessDenied && error.operation == "lock" else {
                 throw APISocketError(path, "its lock file cannot be used: \(error)")
@@ -136,15 +131,18 @@ package final class APISocket: Sendable, CustomStringConvertible {
     }
 
     /// - Precondition: the lock is held, so that a stale file is replaced by one VMM only.
-    private static func listen(_ path: String) throws(APISocketError) -> UnixListener {
-        do {
-            return try FileAccess.withUmask(0o077) { () throws(HostError) in
-                try UnixListener(path: path, backlog: 1024)
+    private static func listen(_ path: String, _ group: UInt32?) throws(APISocketError) -> UnixListener {
+        let access = UnixListener.Access(mode: group == nil ? 0o600 : 0o660, group: group)
+        do { return try UnixListener(path: path, backlog: 1024, access: access) } catch {
+            switch error.errno {
+            case .addressInUse:
+                throw APISocketError(
+                    path,
+                    "somebody listens there already, or a file that is no socket is in the way; use another path")
+            case .notPermitted where group != nil:
+                throw APISocketError(path, "\(error); choose a group that you are in")
+            default: throw APISocketError(path, "\(error)")
             }
-        } catch {
-            guard error.errno == .addressInUse else { throw APISocketError(path, "\(error)") }
-            throw APISocketError(
-                path, "somebody listens there already, or a file that is no socket is in the way; use another path")
         }
     }
 

@@ -9,7 +9,7 @@ import NIOHTTP1
 final class RequestCodec {
     private let channel: EmbeddedChannel
     private let decoder: ByteToMessageHandler<HTTPRequestDecoder>
-    private let assembler: RequestAssembler
+    let assembler: RequestAssembler
     private let limits: APILimits
     /// Bytes since the last part of a request: of a head that is not complete, of chunks' lengths, of trailers. The parser
     /// keeps some of them without counting, white space above all.

@@ -27,6 +27,7 @@ final class ServerLoop {
         while !isOver {
             var events: [Epoll.Event] = []
             epoll.wait(timeout: timeout) { events.append($0) }
+            shared.metrics.add(shared.metrics.rounds)
             for event in events {
                 switch event.token {
                 case Self.listenerToken: accept()
