@@ -23,7 +23,7 @@ struct Swiftlet: ParsableCommand {
         let name = CommandLine.arguments.first.map { $0.split(separator: "/").last.map(String.init) ?? $0 }
         let arguments = Array(CommandLine.arguments.dropFirst())
         do {
-            var command = try parseAsRoot(name == "cloud-hypervisor" ? ["vmm"] + arguments : arguments)
+            var command = try parse(name == "cloud-hypervisor" ? ["vmm"] + arguments : arguments)
             try command.run()
         } catch {
             // What is wrong with the command line is one line, as every other mistake is.
@@ -31,6 +31,36 @@ struct Swiftlet: ParsableCommand {
             let lines = message(for: error).split(separator: "\n").joined(separator: " ")
             StandardStreams.error("swiftlet: \(lines); see swiftlet --help")
             exit(withError: ExitCode(ExitStatus.usage))
+        }
+    }
+}
+
+extension Swiftlet {
+    /// Parses a command line.
+    ///
+    /// The library describes a command to itself by reflection, which for the whole tree takes longer than making a VM.
+    /// So the subcommand that is meant is tried without the others, and first without its rarer options; whatever that
+    /// does not accept, questions for help among it, goes to the whole tree, which knows the words for each error.
+    static func parse(_ arguments: [String]) throws -> any ParsableCommand {
+        let (commands, words) = candidates(arguments)
+        for command in commands {
+            // The answer to a question for help is a command too, of another type.
+            if let parsed = try? command.parseAsRoot(words), type(of: parsed) == command { return parsed }
+        }
+        return try parseAsRoot(arguments)
+    }
+
+    /// The commands that may be meant, each of which takes all that the one before it takes, and their own arguments.
+    private static func candidates(_ arguments: [String]) -> ([any ParsableCommand.Type], [String]) {
+        let machine: [any ParsableCommand.Type] = [IdleVMMCommand.self, BriefVMMCommand.self, VMMCommand.self]
+        switch arguments.first {
+        case "run": return ([RunCommand.self], Array(arguments.dropFirst()))
+        case "check": return ([CheckCommand.self], Array(arguments.dropFirst()))
+        case "vmm": return (machine, Array(arguments.dropFirst()))
+        case "--version", "--help", "-h": return ([], [])
+        // Options without a subcommand are those of the default one.
+        case let first? where first.hasPrefix("-"): return (machine, arguments)
+        default: return ([], [])
         }
     }
 }

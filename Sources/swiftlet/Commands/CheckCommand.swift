@@ -5,7 +5,8 @@ import Machine
 /// `swiftlet check SPEC.json`
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "check", abstract: "Validate a spec and print the machine that it plans.",
+        commandName: "check", _superCommandName: "swiftlet",
+        abstract: "Validate a spec and print the machine that it plans.",
         discussion: "Opens no device and needs neither KVM nor root.")
 
     @Argument(help: "The spec's file, or - for standard input.", completion: .file(extensions: ["json"]))

@@ -5,7 +5,8 @@ import Spec
 /// `swiftlet run SPEC.json`
 struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "run", abstract: "Boot a VM from a JSON spec, in the foreground.",
+        commandName: "run", _superCommandName: "swiftlet",
+        abstract: "Boot a VM from a JSON spec, in the foreground.",
         discussion: """
             The spec is Cloud Hypervisor's VmConfig. Without a payload the embedded self-test guest boots. At a \
             terminal, Ctrl-A x ends the VM and Ctrl-A Ctrl-A sends one Ctrl-A. SIGUSR1 presses the power button.

@@ -5,10 +5,78 @@ import Spec
 /// `swiftlet vmm`, with the flags of `cloud-hypervisor`.
 struct VMMCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "vmm", abstract: "Wait on a socket for a VM, or boot one from the flags of cloud-hypervisor.",
+        commandName: "vmm", _superCommandName: "swiftlet",
+        abstract: "Wait on a socket for a VM, or boot one from the flags of cloud-hypervisor.",
         discussion: "Values are lists of key=value pairs, for example --disk path=a.raw,readonly=on path=b.raw.",
         version: Version.banner)
 
+    @OptionGroup var machine: MachineFlags
+    @OptionGroup var filter: FilterFlag
+    @OptionGroup var api: APIOptions
+    @OptionGroup var logging: LoggingOptions
+    @OptionGroup var later: UnsupportedFlags
+
+    func run() throws {
+        let status = VMSession.run(logging, api, words: FlagPlaces.words) {
+            try later.refuse()
+            try filter.refuse()
+            return try machine.configuration(api)
+        }
+        throw ExitCode(status)
+    }
+}
+
+/// `swiftlet vmm` without the flags that it would only refuse.
+struct BriefVMMCommand: ParsableCommand {
+    static let configuration = VMMCommand.configuration
+
+    @OptionGroup var machine: MachineFlags
+    @OptionGroup var filter: FilterFlag
+    @OptionGroup var api: APIOptions
+    @OptionGroup var logging: LoggingOptions
+
+    func run() throws {
+        let status = VMSession.run(logging, api, words: FlagPlaces.words) {
+            try filter.refuse()
+            return try machine.configuration(api)
+        }
+        throw ExitCode(status)
+    }
+}
+
+/// `swiftlet vmm` that waits for clients to create a VM.
+struct IdleVMMCommand: ParsableCommand {
+    static let configuration = VMMCommand.configuration
+
+    @OptionGroup var filter: FilterFlag
+    @OptionGroup var api: APIOptions
+    @OptionGroup var logging: LoggingOptions
+
+    func validate() throws {
+        guard api.apiSocket != nil else { throw ValidationError("there is no --api-socket to wait on") }
+    }
+
+    func run() throws {
+        let status = VMSession.run(logging, api, words: FlagPlaces.words) {
+            try filter.refuse()
+            return nil
+        }
+        throw ExitCode(status)
+    }
+}
+
+/// The flag for the filter of system calls.
+struct FilterFlag: ParsableArguments {
+    @Option(help: "The system call filter; only false works in this version.") var seccomp: String?
+
+    /// Throws for what this version does not have.
+    func refuse() throws(UsageError) {
+        guard seccomp == nil || seccomp == "false" else { throw .unsupported("seccomp") }
+    }
+}
+
+/// The flags that describe a VM.
+struct MachineFlags: ParsableArguments {
     @Option(help: "A kernel: vmlinux with a PVH entry, or bzImage.", completion: .file()) var kernel: String?
     @Option(help: "Firmware that is entered like a kernel.", completion: .file()) var firmware: String?
     @Option(parsing: .unconditional, help: "The kernel's command line.") var cmdline: String?
@@ -25,21 +93,9 @@ struct VMMCommand: ParsableCommand {
     @Option(help: "off|null|tty|pty|file=PATH|socket=PATH") var console: String?
     @Option(help: "off|null|tty|pty|file=PATH,iobase=PORT") var debugConsole: String?
     @Option(help: "cid=N,socket=PATH,id=ID") var vsock: String?
-    @Option(help: "The system call filter; only false works in this version.") var seccomp: String?
-    @OptionGroup var api: APIOptions
-    @OptionGroup var logging: LoggingOptions
-    @OptionGroup var later: UnsupportedFlags
-
-    func run() throws {
-        let status = VMSession.run(logging, api, words: FlagPlaces.words) {
-            try later.refuse(seccomp: seccomp)
-            return try configuration()
-        }
-        throw ExitCode(status)
-    }
 
     /// The VM of the flags; nil where clients are to create one.
-    private func configuration() throws -> ParsedConfig? {
+    func configuration(_ api: APIOptions) throws -> ParsedConfig? {
         var flags = VMFlags()
         (flags.kernel, flags.firmware, flags.cmdline, flags.initramfs) = (kernel, firmware, cmdline, initramfs)
         (flags.cpus, flags.memory, flags.rng) = (cpus, memory, rng)
@@ -75,17 +131,24 @@ struct UnsupportedFlags: ParsableArguments {
     @Flag(help: .hidden) var pvpanic = false
     @Flag(help: .hidden) var landlock = false
 
-    func refuse(seccomp: String?) throws(UsageError) {
+    /// Throws for the first of them that is given.
+    func refuse() throws(UsageError) {
         let given: [(String, Bool)] = [
             ("restore", restore != nil), ("balloon", balloon != nil), ("fs", !fs.isEmpty), ("pmem", !pmem.isEmpty),
             ("device", !device.isEmpty), ("user-device", !userDevice.isEmpty), ("vdpa", !vdpa.isEmpty),
             ("numa", !numa.isEmpty), ("memory-zone", !memoryZone.isEmpty), ("pci-segment", !pciSegment.isEmpty),
             ("landlock-rules", !landlockRules.isEmpty), ("platform", platform != nil), ("tpm", tpm != nil),
             ("watchdog", watchdog), ("pvpanic", pvpanic), ("landlock", landlock),
-            ("seccomp", seccomp != nil && seccomp != "false"),
         ]
         if let (name, _) = given.first(where: { $0.1 }) {
-            throw UsageError("--\(name): is not supported by this version of swiftlet; leave it out")
+            throw .unsupported(name)
         }
+    }
+}
+
+extension UsageError {
+    /// A flag of `cloud-hypervisor` that does not work here.
+    fileprivate static func unsupported(_ name: String) -> UsageError {
+        UsageError("--\(name): is not supported by this version of swiftlet; leave it out")
     }
 }
