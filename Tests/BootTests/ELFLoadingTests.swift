@@ -134,6 +134,38 @@ struct ELFLoadingTests {
         #expect(try bench.memory.bytes(at: 0x10_0020, count: 32).allSatisfy { $0 == 0 })
     }
 
+    /// A kernel in a file, with a page of zeroes between two others: it is written only where a segment lies below it.
+    @Test(arguments: [false, true]) func zeroPagesOfAFile(overlapping: Bool) throws {
+        var elf = TinyELF()
+        elf.code = [UInt8](repeating: 5, count: 4096) + [UInt8](repeating: 0, count: 0x20000)
+        elf.code[elf.code.count - 1] = 6
+        elf.memorySize = 0x22000
+        var bytes = elf.bytes
+        if overlapping {
+            // The same segment again, loaded over itself.
+            let third = TinyELF.tableOffset + 112
+            bytes.put(3 as UInt16, at: 56)
+            bytes.replaceSubrange(third..<(third + 56), with: Array(bytes[TinyELF.tableOffset..<third - 56]))
+            bytes.put(elf.address + 4096, at: third + 24)
+        }
+        let scratch = try ScratchDirectory("boot")
+        let path = try scratch.write("vmlinux", bytes)
+        let bench = try LoadingBench()
+        try bench.memory.write([UInt8](repeating: 0xEE, count: 0x24000), at: elf.address)
+        let kernel = try PayloadSource(path: path, field: "$.payload.kernel")
+        let payload = Payload(kernel: kernel, initramfs: nil, commandLine: "")
+        _ = try PayloadLoader.load(payload, into: bench.memory, map: bench.map, rsdp: 0xE_0000)
+        let loaded = try bench.memory.bytes(at: elf.address, count: 0x24000)
+        if overlapping {
+            #expect(loaded[..<4096].allSatisfy { $0 == 5 } && loaded[4096..<8192].allSatisfy { $0 == 5 })
+            #expect(loaded[8192..<0x21FFF].allSatisfy { $0 == 0 } && loaded[0x21FFF] == 6)
+        } else {
+            #expect(Array(loaded[..<elf.code.count].filter { $0 != 0xEE }.prefix(4096)) == Array(elf.code[..<4096]))
+            #expect(loaded[0x11000..<0x20000].allSatisfy { $0 == 0xEE } && loaded[elf.code.count - 1] == 6)
+            #expect(loaded[0x21000...].allSatisfy { $0 == 0xEE })
+        }
+    }
+
     @Test func mutationsNeverTrap() throws {
         let bench = try LoadingBench(size: 16 << 20)
         var random = SeededGenerator(seed: 0xE1F)

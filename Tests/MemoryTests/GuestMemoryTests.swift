@@ -97,6 +97,57 @@ struct GuestMemoryTests {
         #expect(throws: GuestMemoryError.self) { try memory.load(file, offset: .max, count: 1, at: 0x1000, path: path) }
     }
 
+    @Test func zeroPagesOfAFileAreLeftAlone() throws {
+        let memory = try GuestMemory([MemoryRange(address: 0, size: 1 << 20)])
+        // Zeroes; a page with one byte behind them; a chunk that begins with something; zeroes with an odd end.
+        var bytes = [UInt8](repeating: 0, count: 3 * 0x10000 + 0x5003)
+        bytes[0x4FFF] = 7
+        bytes[0x10000] = 8
+        bytes[0x1FFFF] = 9
+        bytes[bytes.count - 1] = 10
+        let scratch = try ScratchDirectory("memory")
+        let path = try scratch.write("file", [1, 2, 3] + bytes)
+        let file = try FileDescriptor.open(path, 0)
+        // What is there already shows which pages were written.
+        let before = [UInt8](repeating: 0xEE, count: 0x60000)
+        try memory.write(before, at: 0x1000)
+        memory.dirty.setTracking(true)
+        try memory.loadIntoZeroes(file, offset: 3, count: bytes.count, at: 0x2000, path: path)
+        var expected = before
+        func copy(_ range: Range<Int>) {
+            expected.replaceSubrange((range.lowerBound + 0x1000)..<(range.upperBound + 0x1000), with: bytes[range])
+        }
+        copy(0x4000..<0x5000)
+        copy(0x10000..<0x20000)
+        copy(0x35000..<0x35003)
+        #expect(try memory.bytes(at: 0x1000, count: before.count) == expected)
+        let words = memory.dirty.take()
+        let written = (0..<words.count * 64).filter { words[$0 / 64] >> UInt64($0 % 64) & 1 == 1 }
+        #expect(written == [6] + Array(0x12..<0x22) + [0x37])
+    }
+
+    @Test func aFileThatEndsEarlyIsNamed() throws {
+        let memory = try make()
+        let scratch = try ScratchDirectory("memory")
+        for fill in [0, 1] as [UInt8] {
+            let path = try scratch.write("file\(fill)", [UInt8](repeating: fill, count: 100))
+            let file = try FileDescriptor.open(path, 0)
+            #expect(throws: GuestMemoryError.shortFile(path: path, wanted: 101, got: 100)) {
+                try memory.loadIntoZeroes(file, offset: 0, count: 101, at: 0x1000, path: path)
+            }
+            for offset in [UInt64(Int.max) - 50, .max] {
+                #expect(throws: GuestMemoryError.shortFile(path: path, wanted: 100, got: 0)) {
+                    try memory.loadIntoZeroes(file, offset: offset, count: 100, at: 0x1000, path: path)
+                }
+            }
+            for (address, count) in [(0x2FFF, 2), (0x9000, 1), (0x1000, Int.max)] as [(UInt64, Int)] {
+                #expect(throws: GuestMemoryError.outside(address: address, length: UInt64(count))) {
+                    try memory.loadIntoZeroes(file, offset: 0, count: count, at: address, path: path)
+                }
+            }
+        }
+    }
+
     @Test func sharedMemoryIsInItsFile() throws {
         let memory = try make { $0.shared = true }
         try memory.write([7, 8, 9], at: 0x10000)

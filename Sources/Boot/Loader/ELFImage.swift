@@ -4,6 +4,11 @@ import Memory
 struct ELFImage {
     struct Segment: Equatable {
         let offset: UInt64, address: UInt64, fileSize: UInt64, memorySize: UInt64
+
+        /// Whether both have a byte of guest memory.
+        func overlaps(_ other: Segment) -> Bool {
+            address < other.address &+ other.memorySize && other.address < address &+ memorySize
+        }
     }
 
     let segments: [Segment]
@@ -83,7 +88,8 @@ struct ELFImage {
         return nil
     }
 
-    /// Copies the segments into guest memory and zeroes what the file leaves out.
+    /// Copies the segments into fresh guest memory. Of a kernel, a third and more are zeroes: they are there already,
+    /// and touching them would make the host allocate them. Segments that lie over one another are an exception.
     ///
     /// - Returns: the range from the lowest to the highest byte.
     func load(into memory: GuestMemory, below limit: UInt64) throws(BootError) -> Range<UInt64> {
@@ -96,11 +102,11 @@ struct ELFImage {
                     "wants \(humanSize(segment.memorySize)) at \(hex(segment.address)), and RAM for kernels is "
                         + "\(hex(MachineLayout.highRAMStart))..<\(hex(limit))", remedy: "raise memory.size")
             }
-            try source.load(segment.offset, segment.fileSize, to: segment.address, memory, "segment")
-            // Fresh guest memory is zero already, and touching it would make the host allocate it; but a segment may
-            // lie over another one's bytes, so its page-sized tail is left to the guest only where nothing lies.
+            let alone = !segments.contains { $0 != segment && $0.overlaps(segment) }
+            try source.load(
+                segment.offset, segment.fileSize, to: segment.address, memory, "segment", zeroed: alone)
             let rest = segment.memorySize - segment.fileSize
-            if rest > 0, needsZeroing(segment) {
+            if rest > 0, !alone {
                 do throws(GuestMemoryError) {
                     try memory.zero(at: segment.address + segment.fileSize, count: rest)
                 } catch {
@@ -111,11 +117,5 @@ struct ELFImage {
             highest = max(highest, end)
         }
         return lowest..<highest
-    }
-
-    private func needsZeroing(_ segment: Segment) -> Bool {
-        let start = segment.address + segment.fileSize
-        let end = segment.address + segment.memorySize
-        return segments.contains { $0 != segment && $0.address < end && start < $0.address &+ $0.fileSize }
     }
 }

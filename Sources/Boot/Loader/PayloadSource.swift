@@ -74,14 +74,20 @@ package final class PayloadSource: Sendable {
     }
 
     /// Copies a part into guest memory.
-    func load(_ offset: UInt64, _ count: UInt64, to address: UInt64, _ memory: GuestMemory, _ what: String)
-        throws(BootError)
-    {
+    ///
+    /// - Parameter zeroed: whether the memory there is known to hold zeroes, which then need not be copied.
+    func load(
+        _ offset: UInt64, _ count: UInt64, to address: UInt64, _ memory: GuestMemory, _ what: String,
+        zeroed: Bool = false
+    ) throws(BootError) {
         try check(offset, count, what)
         do throws(GuestMemoryError) {
             switch storage {
             case .bytes(let bytes):
                 try memory.write(bytes.span.extracting(Int(offset)..<Int(offset + count)), at: address)
+            case .file(let file) where zeroed:
+                try memory.loadIntoZeroes(
+                    file.descriptor, offset: offset, count: Int(count), at: address, path: name)
             case .file(let file):
                 try memory.load(file.descriptor, offset: offset, count: Int(count), at: address, path: name)
             }
