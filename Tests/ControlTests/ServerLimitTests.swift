@@ -67,6 +67,8 @@ struct ServerLimitTests {
         "PUT /x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         "PUT /x HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
         "PUT /x HTTP/1.1\r\nContent-Length: many\r\n\r\n",
+        "PUT /x HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n",
+        "PUT /x HTTP/1.1\r\nContent-Length: 9223372036854775808\r\nExpect: 100-continue\r\n\r\n",
         "PUT /x HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "PUT /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         "PUT /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",

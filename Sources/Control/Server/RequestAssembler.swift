@@ -131,7 +131,8 @@ final class RequestAssembler: ChannelInboundHandler, RemovableChannelHandler {
             // What follows them is not what follows others, so their connections end here.
             return fail(400, Self.unknownMethod(request.method))
         }
-        expectedLength = head.headers.first(name: "content-length").flatMap { Int($0) }
+        // The parser has seen to it that it is a number; one beyond these is too large as well.
+        expectedLength = head.headers.first(name: "content-length").map { Int($0) ?? .max }
         if let expectedLength, expectedLength > limits.body {
             return fail(400, "The request's body has \(expectedLength) bytes; at most \(limits.body) are accepted")
         }

@@ -12,6 +12,8 @@ final class ServerLoop {
     private var listens = false
     /// When to listen again after there were no descriptors left (monotonic, ns).
     private var listensAgain: UInt64?
+    /// Whether the log has been told of the shortage that lasts.
+    private var isShort = false
     private var stopDeadline: UInt64?
 
     private static let listenerToken: UInt64 = 0, mailboxToken: UInt64 = 1
@@ -123,6 +125,7 @@ final class ServerLoop {
         for _ in 0..<64 where listens {
             do {
                 guard let stream = try shared.socket.accept() else { return }
+                isShort = false
                 admit(stream)
             } catch {
                 outOfDescriptors(error)
@@ -164,7 +167,8 @@ final class ServerLoop {
 
     private func outOfDescriptors(_ error: Errno) {
         if evict(idleFor: 0) { return }
-        shared.logger.warning("the API accepts no connections for a moment: \(error)")
+        if !isShort { shared.logger.warning("the API accepts no more connections for now: \(error)") }
+        isShort = true
         epoll.remove(shared.socket.raw)
         listens = false
         listensAgain = HostClock.monotonic + 100_000_000
