@@ -20,7 +20,8 @@ extension LinuxGuests {
                 spec.cpus = .init(bootVcpus: 2, maxVcpus: 2)
                 spec.disks = [.init(path: written)]
                 let socket = scratch.path("api")
-                let guest = try LinuxGuest(spec, in: scratch, options: ["--api-socket", socket])
+                // Forty devices come or go, each with its driver's start or end.
+                let guest = try LinuxGuest(spec, in: scratch, options: ["--api-socket", socket], patience: 4)
                 let api = try GuestAPI(socket, by: guest.deadline)
                 try guest.expect("SWIFTLET: hotplug-ready")
                 for round in 1...rounds {

@@ -6,16 +6,19 @@ final class LinuxGuest: Sendable {
     /// The running `swiftlet`.
     let process: ChildProcess
     /// When this guest has to be over.
-    let deadline = Deadline.seconds(GuestFiles.limit)
+    let deadline: Deadline
     private let scratch: ScratchDirectory
 
     /// Writes the spec and starts it.
     ///
-    /// - Parameter options: of `swiftlet run`, besides the spec.
+    /// - Parameters:
+    ///   - options: of `swiftlet run`, besides the spec.
+    ///   - patience: how many times as long as usual it may take.
     init(
         _ configuration: VMConfiguration, in scratch: ScratchDirectory, _ connection: Connection = .pipes,
-        options: [String] = []
+        options: [String] = [], patience: Int = 1
     ) throws {
+        deadline = Deadline.seconds(patience * GuestFiles.limit)
         self.scratch = scratch
         let spec = try scratch.write("spec.json", configuration.json())
         process = try ChildProcess(Command(try Built.swiftlet(), ["run", spec] + options), connection)

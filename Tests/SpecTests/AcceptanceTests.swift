@@ -188,4 +188,16 @@ import Testing
                 SpecIssue(.ignored, "$.payload.cmdline", "ignored, as a firmware boots; give a kernel to use it")
             ])
     }
+
+    /// Numbers of a client's descriptors mean nothing here: the descriptors come beside the request.
+    @Test func ignoresNumbersOfDescriptorsOverTheAPI() throws {
+        let parsed = try NetConfig.parse(Array(#"{"fds":[3,4],"num_queues":4}"#.utf8), bootVCPUs: 2)
+        #expect(parsed.config.queueCount == 4)
+        #expect(
+            parsed.warnings == [
+                SpecIssue(
+                    .ignored, "$.fds",
+                    "numbers of descriptors are ignored; send the descriptors with the request (SCM_RIGHTS)")
+            ])
+    }
 }
