@@ -18,6 +18,10 @@ struct VMConfiguration: Encodable {
         var mac: String?
         var mtu: Int?
     }
+    struct Vsock: Encodable {
+        var cid: UInt32
+        var socket: String
+    }
     struct Rng: Encodable { var src = "/dev/urandom" }
 
     /// What a serial port or console is connected to.
@@ -39,6 +43,7 @@ struct VMConfiguration: Encodable {
     var payload: Payload
     var disks: [Disk]?
     var net: [Net]?
+    var vsock: Vsock?
     var rng = Rng()
     var serial = Port.tty
     var console = Port.off

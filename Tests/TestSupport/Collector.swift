@@ -10,6 +10,10 @@ package struct ExpectationError: Error, CustomStringConvertible {
     /// Whether it was the time that ran out; otherwise the other side ended without saying it.
     package let isTimeout: Bool
 
+    package init(expected: String, evidence: String, isTimeout: Bool) {
+        (self.expected, self.evidence, self.isTimeout) = (expected, evidence, isTimeout)
+    }
+
     /// What was expected and what happened instead.
     package var description: String { "expected \(expected), but \(evidence)" }
 }
