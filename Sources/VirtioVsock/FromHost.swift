@@ -107,7 +107,6 @@ extension VsockCore {
     mutating func socketChanged(_ slot: Int, _ interest: Epoll.Interest) {
         let failed = interest.contains(.error)
         if failed || interest.contains(.hangUp) { table.streams[slot].hungUp = true }
-        if interest.contains(.readHangUp) || table.streams[slot].hungUp { table.streams[slot].inputEnded = true }
         if interest.contains(.writable) || failed { table.streams[slot].isWritable = true }
         switch table.streams[slot].phase {
         case .handshake: readGreeting(slot)

@@ -73,8 +73,7 @@ extension VsockCore {
         do throws(Errno) {
             let count = try socket.file.read(into: chain.writable(from: VsockHeader.size, count: room))
             guard count > 0 else { return inputEnded(chain, slot) }
-            // A short read emptied the socket; its end is another read.
-            if count < room, !table.streams[slot].inputEnded { table.streams[slot].isReadable = false }
+            // A short read does not mean that the socket is empty: it also ends where descriptors were sent along.
             table.streams[slot].credit.send(UInt32(clamping: count))
             metrics.bytesToGuest.count(UInt64(count))
             return send(.readWrite, chain, slot, length: UInt32(clamping: count))

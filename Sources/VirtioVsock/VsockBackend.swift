@@ -22,20 +22,23 @@ package struct VsockSettings: Equatable, Sendable {
 ///
 /// Clients that come while no driver is there wait in its backlog.
 package final class VsockBackend: Sendable {
+    /// As it was told, with no more connections than the process may have descriptors for.
     package let settings: VsockSettings
     /// What went over it, in all lives of the guest.
     package let metrics = VsockMetrics()
     private let listener: Mutex<UnixListener?>
-    /// Descriptors that each connection may need, and those of the rest of the process.
-    private static let otherDescriptors = 1024
+    /// Descriptors that are kept from the guest's connections, for the rest of the process.
+    private static let otherDescriptors = 512
 
     /// Creates the socket's file; one that nobody listens on any more is replaced.
     ///
     /// - Throws: `EADDRINUSE` when somebody listens there or the file is no socket, `ENAMETOOLONG`, `ENOENT` where the
     ///   directory is missing, and whatever else keeps a socket from being made.
     package init(_ settings: VsockSettings) throws(HostError) {
+        let files = OpenFileLimit.raise(to: settings.streamLimit + Self.otherDescriptors)
+        var settings = settings
+        settings.streamLimit = min(settings.streamLimit, max(files - Self.otherDescriptors, 16))
         self.settings = settings
-        OpenFileLimit.raise(to: settings.streamLimit + Self.otherDescriptors)
         listener = Mutex(try UnixListener(path: settings.socket, backlog: 256))
     }
 

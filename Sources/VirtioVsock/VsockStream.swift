@@ -42,8 +42,8 @@ struct VsockStream: Sendable {
     var greeting: [UInt8] = []
     /// Whether the host's socket may have bytes, or room; until a call says that it would block.
     var isReadable = false, isWritable = true
-    /// Whether the host's peer is done with writing, and with both.
-    var inputEnded = false, hungUp = false
+    /// Whether both directions of the host's socket are closed; what came before may still be read.
+    var hungUp = false
     /// What each side said that it will no longer do: SHUTDOWN's flags.
     var guestStopped: UInt32 = 0, hostStopped: UInt32 = 0
     /// Whether the guest's end of writing was passed on to the host's socket.
