@@ -77,15 +77,15 @@ extension LinuxGuests {
 
                 let part = (0..<1 << 20).map { UInt8(truncatingIfNeeded: ($0 &* 31) ^ ($0 >> 8)) }
                 try scratch.write("part", part)
+                let sum = try RunningSum(of: scratch.path("part"), times: Self.mebibytes)
                 let down = try HostEnd.dial(socket, 5004, by: guest.deadline)
                 let began = ContinuousClock.now
                 for _ in 0..<Self.mebibytes { try down.write(part, by: guest.deadline) }
                 down.endWriting()
                 let answer = String(decoding: try down.readLine(by: guest.deadline), as: UTF8.self)
                 tell("vsock: \(Self.mebibytes) MiB to the guest in \(ContinuousClock.now - began)")
-                let line = "for i in $(seq \(Self.mebibytes)); do cat \(scratch.path("part")); done | sha256sum"
-                let expected = try runProcess(Command("sh", ["-c", line]), within: .seconds(120))
-                #expect(answer.prefix(64) == expected.text.prefix(64) && answer.utf8.count > 64)
+                let expected = try sum.finish(by: guest.deadline)
+                #expect(answer.prefix(32) == expected.prefix(32) && expected.utf8.count > 32)
 
                 let up = try HostEnd.accept(listener, by: guest.deadline)
                 let start = ContinuousClock.now
@@ -132,6 +132,21 @@ extension LinuxGuests {
                 #expect(!FileManager.default.fileExists(atPath: socket))
             }
         }
+    }
+}
+
+/// The MD5 sum of a file that is read so many times, made while something else goes on.
+private struct RunningSum {
+    private let child: ChildProcess
+
+    init(of path: String, times: Int) throws {
+        child = try ChildProcess(Command("sh", ["-c", "for i in $(seq \(times)); do cat \(path); done | md5sum"]))
+        child.closeInput()
+    }
+
+    func finish(by deadline: Deadline) throws -> String {
+        try #require(try child.waitForEnd(by: deadline) == .exited(0), "\(child.errors)")
+        return child.output
     }
 }
 
