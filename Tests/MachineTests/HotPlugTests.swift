@@ -10,12 +10,15 @@ import Testing
 @Suite(.serialized) struct HotPlugTests {
     /// A guest that ejects every slot that it is asked to, and shows at the debug port what it finds there afterwards.
     private static let ejector = TinyKernel([
-        0x66, 0xBA, 0x04, 0x06,  // mov dx, 0x604: the pending events
+        0x31, 0xF6,  // xor esi, esi: the slots that are to be let go
+        0x66, 0xBA, 0x04, 0x06,  // again: mov dx, 0x604: the pending events
         0xED,  // in eax, dx
-        0x66, 0xBA, 0x0C, 0x06,  // mov dx, 0x60c: the slots that are asked to leave
+        0x66, 0xBA, 0x0C, 0x06,  // mov dx, 0x60c: the slots that are asked to leave, which the read takes
         0xED,  // in eax, dx
-        0x0F, 0xBC, 0xD8,  // bsf ebx, eax
-        0x74, 0xF1,  // jz: again
+        0x09, 0xC6,  // or esi, eax
+        0x0F, 0xBC, 0xDE,  // bsf ebx, esi
+        0x74, 0xEF,  // jz again
+        0x0F, 0xB3, 0xDE,  // btr esi, ebx
         0x66, 0xBA, 0x10, 0x06,  // mov dx, 0x610: the slot that is let go
         0x89, 0xD8,  // mov eax, ebx
         0xEF,  // out dx, eax
@@ -26,7 +29,7 @@ import Testing
         0x66, 0xBA, 0xFC, 0x0C,  // mov dx, 0xcfc: the vendor and the device of the slot
         0xED,  // in eax, dx
         0xE6, 0x80,  // out 0x80, al
-        0xEB, 0xD4,  // jmp: again
+        0xEB, 0xCF,  // jmp again
     ]).elf
 
     /// A VM that runs the guest above, or one that hears nothing.
