@@ -13,7 +13,6 @@ package enum HostClock {
         return (Int64(time.tv_sec), Int64(time.tv_nsec))
     }
 
-    /// Nanoseconds of the monotonic clock at which this process started, to 10 ms as the kernel counts it.
     private static func read(_ clock: clockid_t) -> UInt64 {
         var time = timespec()
         // SAFETY: the call fills the local.
@@ -23,6 +22,20 @@ package enum HostClock {
 }
 
 extension HostClock {
+    /// The processor time of one of this process's threads in ns; nil when there is none of that number.
+    static func processorTime(ofThread number: Int32) -> UInt64? {
+        // As the kernel makes the clocks of pthread_getcpuclockid(3): the number's complement, of one thread, on its
+        // processor. (include/linux/posix-timers_types.h)
+        let clock = ~number << 3 | 4 | 2
+        var time = timespec()
+        // SAFETY: the call fills the local.
+        guard unsafe clock_gettime(clock, &time) == 0 else { return nil }
+        return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
+    }
+
+    /// The processor time of all threads of this process so far, in ns.
+    package static var processorTime: UInt64 { read(CLOCK_PROCESS_CPUTIME_ID) }
+
     /// Lets the calling thread sleep, at least that long unless a signal comes.
     package static func sleep(milliseconds: Int) {
         var time = timespec(tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000)

@@ -6,15 +6,21 @@ import Synchronization
 /// The body runs with every signal blocked but the kick, so that the process's signals reach the control thread.
 package final class Thread: Sendable {
     private let handle: Atomic<UInt>
+    private let identity: Identity
     /// The thread's name, at most 15 bytes, as `/proc/PID/task/TID/comm` shows it.
     package let name: String
 
+    /// The kernel's number of the thread: set by the thread when it begins, 0 before and after.
+    private final class Identity: Sendable {
+        let number = Atomic<Int32>(0)
+    }
+
     private final class Start: Sendable {
         let name: String
+        let identity: Identity
         let body: @Sendable () -> Void
-        init(_ name: String, _ body: @escaping @Sendable () -> Void) {
-            self.name = name
-            self.body = body
+        init(_ name: String, _ identity: Identity, _ body: @escaping @Sendable () -> Void) {
+            (self.name, self.identity, self.body) = (name, identity, body)
         }
     }
 
@@ -25,12 +31,14 @@ package final class Thread: Sendable {
         _ name: String, stackSize: Int = 256 << 10, _ body: @escaping @Sendable () -> Void
     ) throws(HostError) {
         self.name = name
+        let identity = Identity()
+        self.identity = identity
         var attributes = pthread_attr_t()
         unsafe pthread_attr_init(&attributes)
         unsafe pthread_attr_setstacksize(&attributes, stackSize)
         defer { unsafe pthread_attr_destroy(&attributes) }
         // SAFETY: the retained box is consumed by the new thread, or right here when there is none.
-        let box = unsafe Unmanaged.passRetained(Start(name, body))
+        let box = unsafe Unmanaged.passRetained(Start(name, identity, body))
         let before = SignalMask.blockAll(except: [KickSignal.number])
         var thread = pthread_t()
         let result = unsafe pthread_create(
@@ -41,7 +49,10 @@ package final class Thread: Sendable {
                 let start = unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
                 // SAFETY: the kernel copies the name.
                 _ = unsafe start.name.withCString { unsafe cl_set_thread_name($0) }
+                // Ordering: the number orders nothing else.
+                start.identity.number.store(cl_thread_id(), ordering: .relaxed)
                 start.body()
+                start.identity.number.store(0, ordering: .relaxed)
                 return nil
             }, box.toOpaque())
         before.restore()
@@ -66,6 +77,13 @@ package final class Thread: Sendable {
         // Ordering: the handle is written once before anybody has the object; relaxed is enough.
         let thread = handle.load(ordering: .relaxed)
         if thread != 0 { _ = cl_pthread_kill(pthread_t(thread), KickSignal.number) }
+    }
+
+    /// The processor time that the thread has used, in ns, a guest's included that it runs; nil before it began and
+    /// when it is over.
+    package var processorTime: UInt64? {
+        let number = identity.number.load(ordering: .relaxed)
+        return number == 0 ? nil : HostClock.processorTime(ofThread: number)
     }
 
     /// Runs the thread on the given processors only.

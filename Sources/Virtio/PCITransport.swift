@@ -57,7 +57,8 @@ package final class PCITransport: PCIFunction, VirtioTransport {
         var isGone = false
     }
 
-    let device: any VirtioDevice
+    /// The device behind the function.
+    package let device: any VirtioDevice
     let environment: PCITransportEnvironment
     let guarded: Mutex<Guarded>
     let kicks: [EventFD]

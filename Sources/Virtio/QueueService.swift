@@ -3,15 +3,18 @@ import Host
 extension Virtqueue {
     /// Serves every waiting chain, then waits for the driver's next notification to be asked for.
     ///
-    /// - Parameter body: does a request and answers the bytes it wrote into the chain; nil leaves the chain, and all
-    ///   behind it, for later.
+    /// - Parameters:
+    ///   - depth: is told how many requests there are to do.
+    ///   - body: does a request and answers the bytes it wrote into the chain; nil leaves the chain, and all behind it,
+    ///     for later.
     package mutating func serve(
-        _ interrupt: any InterruptSource, _ body: (borrowing DescriptorChain) -> Int?
+        _ interrupt: any InterruptSource, depth: QueueDepth? = nil, _ body: (borrowing DescriptorChain) -> Int?
     ) throws(VirtioError) {
         repeat {
             suppressNotifications()
             while let chain = try pop() {
                 let head = chain.head
+                if let depth, let more = try? waiting() { depth.set(more &+ 1) }
                 guard let written = body(chain) else {
                     undoPop()
                     return
@@ -19,8 +22,19 @@ extension Virtqueue {
                 push(head: head, written: written)
                 if needsInterrupt() { interrupt.signal() }
             }
+            depth?.set(0)
         } while requestNotifications()
     }
+}
+
+/// How many requests a queue has before it, those at hand included; set by its worker.
+package final class QueueDepth: Sendable {
+    private let number = SoloCounter()
+    package init() {}
+    /// The requests when the worker looked last.
+    package var value: UInt64 { number.value }
+    @inline(__always)
+    func set(_ count: UInt16) { number.set(UInt64(count)) }
 }
 
 /// One queue in a worker's hands.
@@ -42,10 +56,10 @@ package struct ServedQueue: ~Copyable, Sendable {
     }
 
     /// Serves the waiting chains; a broken rule stops this queue and asks for a reset.
-    package mutating func serve(_ body: (borrowing DescriptorChain) -> Int?) {
+    package mutating func serve(depth: QueueDepth? = nil, _ body: (borrowing DescriptorChain) -> Int?) {
         guard !isBroken else { return }
         do throws(VirtioError) {
-            try queue.serve(resources.interrupt, body)
+            try queue.serve(resources.interrupt, depth: depth, body)
         } catch {
             fail(error)
         }

@@ -131,6 +131,8 @@ package protocol VirtioDevice: AnyObject, Sendable {
     ///
     /// Accepted requests are completed before it returns.
     func deactivate() -> [Int: QueueProgress]
+    /// What it has done so far; from any thread.
+    var reading: DeviceReading { get }
 }
 
 /// What can be wrong between a driver and a device.

@@ -26,7 +26,7 @@ package final class BlockDevice: VirtioDevice {
     package let configurationSize = 60
     package let features: UInt64
     /// What it did so far.
-    package let metrics = BlockMetrics()
+    package let metrics: BlockMetrics
     let image: DiskImage
     let settings: BlockSettings
     private let workers = Mutex<[QueueWorker<BlockWorker>]>([])
@@ -52,6 +52,7 @@ package final class BlockDevice: VirtioDevice {
         self.image = image
         self.settings = settings
         queueSizes = Array(repeating: settings.queueSize, count: max(settings.queues, 1))
+        metrics = BlockMetrics(queues: queueSizes.count)
         var features = Feature.segmentMaximum | Feature.blockSize | Feature.flush | Feature.topology
         if image.options.readOnly {
             features |= Feature.readOnly
@@ -94,6 +95,8 @@ package final class BlockDevice: VirtioDevice {
 
     package func writeConfiguration(offset: Int, bytes: [UInt8]) {}
 
+    package var reading: DeviceReading { metrics.reading }
+
     package func activate(_ activation: VirtioActivation) throws(VirtioError) {
         var started: [QueueWorker<BlockWorker>] = []
         do throws(HostError) {
@@ -108,7 +111,8 @@ package final class BlockDevice: VirtioDevice {
                 }
                 let writeThrough = activation.features & Feature.flush == 0
                 let body = BlockWorker(
-                    queue: queue, image: image, serial: settings.serial, metrics: metrics, writeThrough: writeThrough)
+                    queue: queue, image: image, serial: settings.serial, metrics: metrics.queues[index],
+                    writeThrough: writeThrough)
                 started.append(try QueueWorker("\(id.suffix(11))-q\(index)", body))
                 if let processors = settings.affinity[index] { try started.last?.pin(to: processors) }
             }
@@ -130,11 +134,4 @@ package final class BlockDevice: VirtioDevice {
         }
         return progress
     }
-}
-
-/// Counters of a disk since its start.
-package final class BlockMetrics: Sendable {
-    package let reads = Atomic<UInt64>(0), writes = Atomic<UInt64>(0), flushes = Atomic<UInt64>(0)
-    package let bytesRead = Atomic<UInt64>(0), bytesWritten = Atomic<UInt64>(0)
-    package let errors = Atomic<UInt64>(0)
 }

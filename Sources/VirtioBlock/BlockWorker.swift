@@ -6,14 +6,14 @@ import Virtio
 struct BlockWorker: WorkerBody, ~Copyable {
     var queue: ServedQueue
     let image: DiskImage
-    let metrics: BlockMetrics
+    let metrics: BlockQueueMetrics
     private let serial: [UInt8]
     /// Whether each write has to be stable when it is answered, because the driver does not flush.
     private let writeThrough: Bool
     private let buffer: AlignedBuffer?
 
     init(
-        queue: consuming ServedQueue, image: DiskImage, serial: String, metrics: BlockMetrics, writeThrough: Bool
+        queue: consuming ServedQueue, image: DiskImage, serial: String, metrics: BlockQueueMetrics, writeThrough: Bool
     ) {
         self.queue = queue
         self.image = image
@@ -35,7 +35,9 @@ struct BlockWorker: WorkerBody, ~Copyable {
         let disk = BlockExecutor(
             image: image, serial: serial, metrics: metrics, writeThrough: writeThrough,
             buffer: buffer)
-        queue.serve { chain in disk.execute(chain) }
+        // The requests follow each other without a pause, so that one reading of the clock ends one and begins the next.
+        var time = HostClock.monotonic
+        queue.serve(depth: metrics.depth) { chain in disk.execute(chain, since: &time) }
     }
 }
 
@@ -43,48 +45,67 @@ struct BlockWorker: WorkerBody, ~Copyable {
 struct BlockExecutor {
     let image: DiskImage
     let serial: [UInt8]
-    let metrics: BlockMetrics
+    let metrics: BlockQueueMetrics
     let writeThrough: Bool
     /// For direct I/O with a guest's unaligned memory.
     let buffer: AlignedBuffer?
 
     /// Does the chain's request and answers the bytes written into the chain, the status byte included.
-    func execute(_ chain: borrowing DescriptorChain) -> Int {
+    ///
+    /// - Parameter time: when it was taken, in ns of the monotonic clock; becomes the time when it was done.
+    func execute(_ chain: borrowing DescriptorChain, since time: inout UInt64) -> Int {
         // Without room for a status there is no way to answer; the chain is given back empty.
         guard chain.writableBytes > 0 else { return 0 }
         let statusAt = chain.writableBytes - 1
         var written = 0
-        let status = perform(chain, room: statusAt, &written)
-        if status != .ok { metrics.errors.add(1, ordering: .relaxed) }
+        let status: BlockStatus
+        if let header = chain.read(BlockRequest.Header.self, at: 0) {
+            let request = BlockRequest(header)
+            status = perform(request, chain, room: statusAt, &written)
+            let now = HostClock.monotonic
+            if status == .ok {
+                metrics.recorder(request)?.record(
+                    bytes: Self.transferred(request, chain, written), nanoseconds: now &- time)
+            }
+            time = now
+        } else {
+            status = .failed
+        }
+        if status != .ok { metrics.errors.add() }
         chain.write(status.rawValue, at: statusAt)
         // The used length counts from the first writable byte, so the status is in it only with all before it.
         return status == .ok && written == statusAt ? chain.writableBytes : (written == 0 ? 1 : written)
     }
 
+    /// The bytes that a request that succeeded moved to or from the disk.
+    @inline(__always)
+    private static func transferred(_ request: BlockRequest, _ chain: borrowing DescriptorChain, _ written: Int) -> Int
+    {
+        switch request {
+        case .read: written
+        case .write: chain.readableBytes - BlockRequest.Header.size
+        default: 0
+        }
+    }
+
     private func perform(
-        _ chain: borrowing DescriptorChain, room: Int, _ written: inout Int
+        _ request: BlockRequest, _ chain: borrowing DescriptorChain, room: Int, _ written: inout Int
     ) -> BlockStatus {
-        guard let header = chain.read(BlockRequest.Header.self, at: 0) else { return .failed }
         let payload = chain.readableBytes - BlockRequest.Header.size
         do throws(Errno) {
-            switch BlockRequest(header) {
+            switch request {
             case .read(let sector):
                 guard let offset = offset(sector, bytes: room) else { return .failed }
                 try move(chain, isWrite: false, count: room, at: offset)
                 written = room
-                metrics.reads.add(1, ordering: .relaxed)
-                metrics.bytesRead.add(UInt64(room), ordering: .relaxed)
             case .write(let sector):
                 guard !image.options.readOnly, let offset = offset(sector, bytes: payload),
                     mayWrite(offset, payload)
                 else { return .failed }
                 try move(chain, isWrite: true, count: payload, at: offset)
                 if writeThrough { try image.flush() }
-                metrics.writes.add(1, ordering: .relaxed)
-                metrics.bytesWritten.add(UInt64(payload), ordering: .relaxed)
             case .flush:
                 if !image.options.readOnly { try image.flush() }
-                metrics.flushes.add(1, ordering: .relaxed)
             case .getID:
                 guard room >= serial.count else { return .failed }
                 written = chain.write(serial.span, at: 0)

@@ -39,6 +39,15 @@ package final class ConsoleDevice: VirtioDevice {
 
     package func writeConfiguration(offset: Int, bytes: [UInt8]) {}
 
+    /// What went over its line, other lives of the guest included.
+    package var reading: DeviceReading {
+        var reading = DeviceReading()
+        reading.counters = [
+            DeviceCounter("rx_bytes", port.delivered), DeviceCounter("tx_bytes", port.written),
+        ]
+        return reading
+    }
+
     /// The terminal has another size now; the guest is told.
     package func resize(columns: UInt16, rows: UInt16) {
         let transport = state.withLock { state -> (any VirtioTransport)? in

@@ -12,7 +12,7 @@ package final class NetDevice: VirtioDevice {
     /// MAC, status, number of pairs, MTU.
     package let configurationSize = 12
     /// What it did so far.
-    package let metrics = NetMetrics()
+    package let metrics: NetMetrics
     private let backend: NetBackend
     private let settings: NetSettings
     private let workers = Mutex<[QueueWorker<NetWorker>]>([])
@@ -50,6 +50,7 @@ package final class NetDevice: VirtioDevice {
         if settings.pairs > 1 { features |= Feature.multiQueue }
         self.features = features
         queueSizes = Array(repeating: settings.queueSize, count: 2 * max(settings.pairs, 1)) + [64]
+        metrics = NetMetrics(pairs: backend.queues.count)
     }
 
     package func configuration() -> [UInt8] {
@@ -60,6 +61,8 @@ package final class NetDevice: VirtioDevice {
     }
 
     package func writeConfiguration(offset: Int, bytes: [UInt8]) {}
+
+    package var reading: DeviceReading { metrics.reading }
 
     package func activate(_ activation: VirtioActivation) throws(VirtioError) {
         var started: [QueueWorker<NetWorker>] = []
@@ -78,7 +81,8 @@ package final class NetDevice: VirtioDevice {
                         receive: receive, transmit: transmit,
                         control: pair == 0 ? try ServedQueue(activation, control) : nil,
                         kick: pair == 0 ? activation.queue(control)?.kick : nil),
-                    backend: backend, pair: pair, features: activation.features, metrics: metrics)
+                    backend: backend, pair: pair, features: activation.features,
+                    metrics: metrics.pairs[pair])
                 let name = "\(id.suffix(12))-p\(pair)"
                 started.append(try Self.start(name, body))
             }
@@ -131,11 +135,4 @@ package final class NetDevice: VirtioDevice {
         }
         return progress
     }
-}
-
-/// Counters of a network device since its start.
-package final class NetMetrics: Sendable {
-    package let packetsReceived = Atomic<UInt64>(0), packetsSent = Atomic<UInt64>(0)
-    package let bytesReceived = Atomic<UInt64>(0), bytesSent = Atomic<UInt64>(0)
-    package let dropped = Atomic<UInt64>(0)
 }

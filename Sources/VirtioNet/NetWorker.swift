@@ -33,7 +33,7 @@ struct NetWorker: WorkerBody, ~Copyable {
     private let backend: NetBackend
     private let pair: Int
     private let mergeable: Bool
-    private let metrics: NetMetrics
+    private let metrics: NetPairMetrics
     /// A packet that was read while the driver had too few buffers, and its length.
     private var packet = [UInt8](repeating: 0, count: NetWorker.packetLimit)
     private var pendingLength = 0
@@ -43,7 +43,7 @@ struct NetWorker: WorkerBody, ~Copyable {
     private static let packetLimit = 65_562 + TapQueue.headerSize
     private enum Token { static let receive: UInt64 = 1, transmit: UInt64 = 2, tap: UInt64 = 3, control: UInt64 = 4 }
 
-    init(queues: consuming NetQueues, backend: NetBackend, pair: Int, features: UInt64, metrics: NetMetrics) {
+    init(queues: consuming NetQueues, backend: NetBackend, pair: Int, features: UInt64, metrics: NetPairMetrics) {
         self.queues = queues
         self.backend = backend
         self.pair = pair
@@ -84,19 +84,19 @@ struct NetWorker: WorkerBody, ~Copyable {
     private mutating func serveTransmit() {
         let tap = backend.queues[pair]
         let metrics = metrics
-        queues.transmit.serve { chain in
+        queues.transmit.serve(depth: metrics.transmitDepth) { chain in
             let length = chain.readableBytes
             guard length > TapQueue.headerSize, length <= Self.packetLimit else {
-                metrics.dropped.add(1, ordering: .relaxed)
+                metrics.drops.add()
                 return 0
             }
             do throws(Errno) {
                 _ = try tap.tap.file.write(chain.readable(from: 0, count: length))
-                metrics.packetsSent.add(1, ordering: .relaxed)
-                metrics.bytesSent.add(UInt64(length - TapQueue.headerSize), ordering: .relaxed)
+                metrics.framesSent.add()
+                metrics.bytesSent.add(UInt64(length - TapQueue.headerSize))
             } catch {
                 // A full or downed interface, or a header that makes no sense: the packet is lost, as on a wire.
-                metrics.dropped.add(1, ordering: .relaxed)
+                metrics.drops.add()
             }
             return 0
         }
@@ -183,8 +183,8 @@ struct NetWorker: WorkerBody, ~Copyable {
         }
         if count > 1 { try rewriteCount(firstHead, count) }
         queues.receive.queue.publish(count)
-        metrics.packetsReceived.add(1, ordering: .relaxed)
-        metrics.bytesReceived.add(UInt64(pendingLength - TapQueue.headerSize), ordering: .relaxed)
+        metrics.framesReceived.add()
+        metrics.bytesReceived.add(UInt64(pendingLength - TapQueue.headerSize))
         notifyGuest()
         return true
     }
@@ -196,7 +196,7 @@ struct NetWorker: WorkerBody, ~Copyable {
             guard let chain = try queues.receive.queue.pop() else { break }
             queues.receive.queue.push(chain, written: 0)
         }
-        metrics.dropped.add(1, ordering: .relaxed)
+        metrics.drops.add()
         notifyGuest()
     }
 

@@ -35,6 +35,8 @@ package final class VsockDevice: VirtioDevice {
 
     package func writeConfiguration(offset: Int, bytes: [UInt8]) {}
 
+    package var reading: DeviceReading { metrics.reading }
+
     package func activate(_ activation: VirtioActivation) throws(VirtioError) {
         guard let queues = try VsockQueues(activation) else { return }
         do throws(HostError) {

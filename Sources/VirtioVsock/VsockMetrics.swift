@@ -1,4 +1,5 @@
 import Synchronization
+import Virtio
 
 /// Counters of a vsock device since its start, over the guest's reboots; any thread may read them.
 ///
@@ -18,6 +19,24 @@ package final class VsockMetrics: Sendable {
     package let malformed = Atomic<UInt64>(0)
 
     package init() {}
+
+    /// The same as every device tells it; what was refused or broke a rule counts as an error.
+    var reading: DeviceReading {
+        let (toGuest, fromGuest) = (bytesToGuest.load(ordering: .relaxed), bytesFromGuest.load(ordering: .relaxed))
+        let received = DeviceReading.Operation(
+            "rx", requests: packetsToGuest.load(ordering: .relaxed), bytes: toGuest)
+        let sent = DeviceReading.Operation(
+            "tx", requests: packetsFromGuest.load(ordering: .relaxed), bytes: fromGuest)
+        var reading = DeviceReading()
+        reading.operations = [received, sent]
+        reading.errors = malformed.load(ordering: .relaxed) &+ refused.load(ordering: .relaxed)
+        reading.streams = open.load(ordering: .relaxed)
+        reading.counters = [
+            DeviceCounter("rx_bytes", toGuest), DeviceCounter("rx_packets", received.requests),
+            DeviceCounter("tx_bytes", fromGuest), DeviceCounter("tx_packets", sent.requests),
+        ]
+        return reading
+    }
 }
 
 extension Atomic where Value == UInt64 {

@@ -32,7 +32,7 @@ struct BlockMalformedTests {
             let result = try bench.request(type, sector: sector, [buffer])
             #expect(result.status == 1 && result.used == 1)
         }
-        #expect(bench.device.metrics.errors.load(ordering: .relaxed) == 2)
+        #expect(bench.device.reading.errors == 2)
         try expectUnchanged()
     }
 

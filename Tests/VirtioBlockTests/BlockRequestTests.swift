@@ -32,8 +32,8 @@ struct BlockRequestTests {
             + bench.memory.bytes(at: BlockBench.data + 0x1000, count: 1023)
             + bench.memory.bytes(at: BlockBench.data + 1, count: 512)
         #expect(bytes == Array(content[3 * 512..<6 * 512]))
-        #expect(bench.device.metrics.reads.load(ordering: .relaxed) == 1)
-        #expect(bench.device.metrics.bytesRead.load(ordering: .relaxed) == 1536)
+        #expect(bench.device.reading.operations[0].requests == 1)
+        #expect(bench.device.reading.operations[0].bytes == 1536)
     }
 
     @Test func writeOverManySegments() throws {
@@ -44,7 +44,7 @@ struct BlockRequestTests {
             1, sector: 62, [.readable(BlockBench.data, 700), .readable(BlockBench.data + 700, 324)])
         #expect(status == 0 && used == 1)
         #expect(try file() == content[..<(62 * 512)] + bytes)
-        #expect(bench.device.metrics.bytesWritten.load(ordering: .relaxed) == 1024)
+        #expect(bench.device.reading.operations[1].bytes == 1024)
     }
 
     @Test func headerAndDataInAnyDescriptors() throws {
@@ -102,7 +102,7 @@ struct BlockRequestTests {
         let bench = try BlockBench(rawDisk(path), settings)
         let flush = try bench.request(4, sector: 0)
         #expect(flush.status == 0 && flush.used == 1)
-        #expect(bench.device.metrics.flushes.load(ordering: .relaxed) == 1)
+        #expect(bench.device.reading.operations[2].requests == 1)
         let name = try bench.request(8, sector: 0, [.writable(BlockBench.data, 20)])
         #expect(name.status == 0 && name.used == 21)
         #expect(try bench.memory.bytes(at: BlockBench.data, count: 21) == Array("swiftlet-serial-0123".utf8) + [0])

@@ -54,7 +54,7 @@ struct NetTests {
         bench.receive.kick()
         try bench.wire.send(NetBench.frame(900))
         #expect(try bench.receive.waitUsed() == (0, 0))
-        #expect(Deadline.seconds(5).wait { bench.device.metrics.dropped.load(ordering: .relaxed) == 1 })
+        #expect(Deadline.seconds(5).wait { bench.device.reading.drops == 1 })
         let frame = NetBench.frame(800)
         try bench.wire.send(frame)
         #expect(try bench.receive.waitUsed().length == 812)
@@ -91,7 +91,7 @@ struct NetTests {
         let frame = NetBench.frame(700)
         try bench.wire.send(frame)
         #expect(try bench.receive.waitUsed() == (3, 712))
-        #expect(bench.device.metrics.dropped.load(ordering: .relaxed) == 1)
+        #expect(bench.device.reading.drops == 1)
     }
 
     @Test func aPacketLargerThanAllBuffersIsDropped() throws {
@@ -127,8 +127,8 @@ struct NetTests {
         ]
         #expect(try bench.transmit.exchange(buffers) == 0)
         #expect(bench.wire.receive() == frame)
-        #expect(bench.device.metrics.packetsSent.load(ordering: .relaxed) == 1)
-        #expect(bench.device.metrics.bytesSent.load(ordering: .relaxed) == 1200)
+        #expect(bench.device.reading.operations[1].requests == 1)
+        #expect(bench.device.reading.operations[1].bytes == 1200)
     }
 
     @Test func packetsThatCannotBeSentAreGivenBack() throws {
@@ -141,7 +141,7 @@ struct NetTests {
         // A header of nonsense in front of a good packet.
         try bench.memory.write(NetBench.frame(100), at: NetBench.sent + 12)
         #expect(try bench.transmit.exchange([.readable(NetBench.sent, 112)]) == 0)
-        #expect(Deadline.seconds(5).wait { bench.device.metrics.dropped.load(ordering: .relaxed) == 9 })
+        #expect(Deadline.seconds(5).wait { bench.device.reading.drops == 9 })
         #expect(bench.transport.reasons.isEmpty)
     }
 

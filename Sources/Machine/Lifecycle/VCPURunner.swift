@@ -40,6 +40,8 @@ final class VCPURunner: Sendable {
     private let ended = Atomic<Bool>(false)
     private let thread = Mutex<Thread?>(nil)
     private let errands: VCPUErrands
+    /// Why it left the guest so far.
+    let exits = VCPUExits()
 
     init(
         _ index: Int, _ handle: VCPUHandle, buses: (PortBus, MemoryBus), stopping: StopFlag,
@@ -90,6 +92,9 @@ final class VCPURunner: Sendable {
         kick()
     }
 
+    /// The processor time of the thread in ns; nil when it does not run.
+    var processorTime: UInt64? { thread.withLock { $0 }?.processorTime }
+
     /// Whether the thread is through.
     var hasEnded: Bool { ended.load(ordering: .acquiring) || thread.withLock { $0 == nil } }
 
@@ -113,20 +118,25 @@ final class VCPURunner: Sendable {
     private func step() -> Step {
         do throws(KVMError) {
             switch try handle.runOnce() {
-            case .port(let access): port(access)
+            case .port(let access):
+                exits.count(.port)
+                port(access)
             case .memory(let access):
+                exits.count(.memory)
                 if access.isWrite {
                     memory.write(access.address, size: Int(access.size), value: access.value)
                 } else {
                     handle.answerMemoryRead(memory.read(access.address, size: Int(access.size)))
                 }
-            case .interrupted: return .interrupted
-            case .shutdown: return fail(.tripleFault)
-            case .failedEntry(let reason): return fail(.failedEntry(reason))
-            case .internalError(let error): return fail(.internalError(error))
-            case .halt: return fail(.unexpected("halted outside the interrupt chip"))
-            case .systemEvent(let type): return fail(.unexpected("system event \(type)"))
-            case .other(let reason): return fail(.unexpected("unknown exit \(reason)"))
+            case .interrupted:
+                exits.count(.interrupted)
+                return .interrupted
+            case .shutdown: return fail(.tripleFault, .shutdown)
+            case .failedEntry(let reason): return fail(.failedEntry(reason), .failedEntry)
+            case .internalError(let error): return fail(.internalError(error), .internalError)
+            case .halt: return fail(.unexpected("halted outside the interrupt chip"), .halt)
+            case .systemEvent(let type): return fail(.unexpected("system event \(type)"), .systemEvent)
+            case .other(let reason): return fail(.unexpected("unknown exit \(reason)"), .other)
             }
             return .handled
         } catch {
@@ -134,7 +144,8 @@ final class VCPURunner: Sendable {
         }
     }
 
-    private func fail(_ failure: VCPUFailure) -> Step {
+    private func fail(_ failure: VCPUFailure, _ exit: VCPUExits.Reason? = nil) -> Step {
+        if let exit { exits.count(exit) }
         failed(index, failure)
         return .failed
     }

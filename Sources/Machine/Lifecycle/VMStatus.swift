@@ -4,7 +4,7 @@ import Synchronization
 /// What anybody may know of the VM at any time, from any thread, whatever the control thread is busy with.
 package final class VMStatus: Sendable {
     /// The states that clients know (Cloud Hypervisor's VmState).
-    package enum State: String, Sendable {
+    package enum State: String, CaseIterable, Sendable {
         case created = "Created"
         case running = "Running"
         case paused = "Paused"
