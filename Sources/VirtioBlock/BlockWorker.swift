@@ -35,7 +35,7 @@ struct BlockWorker: WorkerBody, ~Copyable {
         let disk = BlockExecutor(
             image: image, serial: serial, metrics: metrics, writeThrough: writeThrough,
             buffer: buffer)
-        // The requests follow each other without a pause, so that one reading of the clock ends one and begins the next.
+        // The requests follow each other without a pause: one reading of the clock ends one and begins the next.
         var time = HostClock.monotonic
         queue.serve(depth: metrics.depth) { chain in disk.execute(chain, since: &time) }
     }

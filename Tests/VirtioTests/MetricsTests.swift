@@ -6,10 +6,11 @@ import Testing
 
 /// Counters that one thread raises and others read.
 struct MetricsTests {
-    @Test(arguments: [
-        (0, 0), (1, 0), (1023, 0), (1024, 0), (1025, 1), (2048, 1), (2049, 2), (1 << 20, 10), ((1 << 20) + 1, 11),
-        (1 << 34, 24), ((1 << 34) + 1, 25), (UInt64.max, 25),
-    ] as [(UInt64, Int)])
+    @Test(
+        arguments: [
+            (0, 0), (1, 0), (1023, 0), (1024, 0), (1025, 1), (2048, 1), (2049, 2), (1 << 20, 10), ((1 << 20) + 1, 11),
+            (1 << 34, 24), ((1 << 34) + 1, 25), (UInt64.max, 25),
+        ] as [(UInt64, Int)])
     func aDurationFallsIntoTheBucketThatHoldsIt(nanoseconds: UInt64, bucket: Int) {
         #expect(LatencyReading.bucket(nanoseconds) == bucket)
         if let bound = LatencyReading.bound(bucket) { #expect(nanoseconds <= bound) }

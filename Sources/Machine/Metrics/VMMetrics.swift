@@ -21,6 +21,12 @@ extension VMStatus {
         let content = current
         var families = Self.processFamilies(ProcessReading.current)
         families += Self.stateFamilies(content)
+        if let lines = content.lines {
+            let named = [ConsoleBackends.Line.serial, .console].compactMap { line in
+                lines.port(line).map { (name: line.rawValue, port: $0) }
+            }
+            families += Self.consoleFamilies(named)
+        }
         if let instance = content.instance {
             families += Self.vcpuFamilies(instance.runners)
             families += Self.deviceFamilies(instance.transports.map(\.device))
@@ -126,7 +132,7 @@ extension VMStatus {
     /// The consoles' families.
     ///
     /// - Parameter lines: by name.
-    package static func consoleFamilies(_ lines: [(name: String, port: CharPort)]) -> [MetricFamily] {
+    private static func consoleFamilies(_ lines: [(name: String, port: CharPort)]) -> [MetricFamily] {
         [
             MetricFamily(
                 .counter, "swiftlet_console_bytes_total", "Bytes that went over the guest's consoles.",

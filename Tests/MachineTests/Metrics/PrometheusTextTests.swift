@@ -62,10 +62,11 @@ struct PrometheusTextTests {
         #expect(lines[29] == #"d_seconds_count{op="read"} 8"#)
     }
 
-    @Test(arguments: [
-        (0, "0"), (1, "0.000000001"), (1_000_000_000, "1"), (1_000_000_010, "1.00000001"),
-        (UInt64.max, "18446744073.709551615"),
-    ] as [(UInt64, String)])
+    @Test(
+        arguments: [
+            (0, "0"), (1, "0.000000001"), (1_000_000_000, "1"), (1_000_000_010, "1.00000001"),
+            (UInt64.max, "18446744073.709551615"),
+        ] as [(UInt64, String)])
     func secondsAreExact(nanoseconds: UInt64, text: String) {
         #expect(PrometheusText.seconds(nanoseconds) == text)
     }
