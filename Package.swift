@@ -69,7 +69,11 @@ let package = Package(
             dependencies: [
                 "Control", "Machine", "Spec", "Host", "KVM", "SelfTestImage", "SwiftletClient", arguments, logging,
             ],
-            swiftSettings: house),
+            swiftSettings: house,
+            // Functions with equal code are kept once: the generics of the libraries have many.
+            linkerSettings: [
+                .unsafeFlags(["-Xlinker", "--icf=safe"], .when(platforms: [.linux], configuration: .release))
+            ]),
 
         // The self-test guest: Embedded Swift, built for the bare machine by the plug-in. Its path holds the guest's
         // sources too, so that the package is planned anew, with its list of inputs, when one is added or removed.
