@@ -46,6 +46,7 @@ package struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConverti
     package static let tooManyFiles = Errno(EMFILE)
     package static let addressInUse = Errno(EADDRINUSE)
     package static let inputOutput = Errno(EIO)
+    package static let connectionReset = Errno(ECONNRESET)
 }
 
 /// A call to the kernel that failed: what was attempted, on what, and why.

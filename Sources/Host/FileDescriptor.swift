@@ -177,3 +177,9 @@ extension FileDescriptor {
         return bytes
     }
 }
+
+/// A descriptor's number that somebody else owns.
+package enum OpenDescriptor {
+    /// Whether the number is one of this process's open descriptors.
+    package static func exists(_ number: Int32) -> Bool { cl_fcntl(number, F_GETFD, 0) >= 0 }
+}

@@ -1,1 +1,0 @@
-// The client library's room.
