@@ -37,7 +37,7 @@ public struct VMInfo: Sendable, Codable, Hashable {
         enum CodingKeys: String, CodingKey {
             case id, parent, children
             case bdf = "pci_bdf"
-            case isRemovalPending = "removal_pending"
+            case isRemovalPending = "pending_removal"
         }
     }
 

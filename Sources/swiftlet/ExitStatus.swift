@@ -12,6 +12,10 @@ enum ExitStatus {
     static let hostLacks: Int32 = 69
     /// The guest died: a triple fault, or an instruction that KVM cannot run (`EX_SOFTWARE`).
     static let guestDied: Int32 = 70
+    /// What answered is no VMM, or the connection to it broke (`EX_PROTOCOL`).
+    static let badPeer: Int32 = 76
+    /// The time that `--timeout` gave is up, as `timeout(1)` has it.
+    static let timeUp: Int32 = 124
     /// A signal ended the VM: this and the signal's number.
     static let signalBase: Int32 = 128
 }

@@ -13,17 +13,18 @@ struct Swiftlet: ParsableCommand {
             died; 128 and a signal's number when that signal ended the VM.
             """,
         version: Version.banner,
-        subcommands: [RunCommand.self, VMMCommand.self, CheckCommand.self, DoctorCommand.self],
+        subcommands: [RunCommand.self, VMMCommand.self, CtlCommand.self, CheckCommand.self, DoctorCommand.self],
         defaultSubcommand: VMMCommand.self)
 
-    /// Starts the process: `cloud-hypervisor` as its name means the subcommand `vmm`.
+    /// Starts the process: `cloud-hypervisor` as its name means the subcommand `vmm`, `ch-remote` means `ctl --json`.
     static func main() {
         ProcessClock.start()
         ignoreBrokenPipes()
         let name = CommandLine.arguments.first.map { $0.split(separator: "/").last.map(String.init) ?? $0 }
         let arguments = Array(CommandLine.arguments.dropFirst())
         do {
-            var command = try parse(name == "cloud-hypervisor" ? ["vmm"] + arguments : arguments)
+            let implied = ["cloud-hypervisor": ["vmm"], "ch-remote": ["ctl", "--json"]][name ?? ""] ?? []
+            var command = try parse(implied + arguments)
             try command.run()
         } catch {
             // What is wrong with the command line is one line, as every other mistake is.
@@ -68,7 +69,9 @@ extension Swiftlet {
 /// The name and version that clients look at.
 enum Version {
     /// Cloud Hypervisor's line first, as its clients expect, then our own.
-    static let banner = "cloud-hypervisor v\(api)\nswiftlet 0.1.0"
+    static let banner = "cloud-hypervisor v\(api)\n\(own)"
+    /// The executable's own.
+    static let own = "swiftlet 0.1.0"
     /// The version of Cloud Hypervisor whose interfaces these are.
     static let api = "54.0.0"
     /// What `vmm.ping` names as the build.

@@ -25,7 +25,10 @@ enum SpecFile {
         }
     }
 
-    private static func load(_ path: String) throws(HostError) -> [UInt8] {
+    /// The bytes of a spec's file.
+    ///
+    /// - Parameter path: `-` is standard input.
+    static func load(_ path: String) throws(HostError) -> [UInt8] {
         let file = path == "-" ? try FileDescriptor.duplicate(number: 0) : try FileDescriptor.openForReading(path)
         do {
             return try file.readAll(limit: limit)

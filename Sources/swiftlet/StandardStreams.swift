@@ -1,13 +1,23 @@
 import Host
 
-/// Writes a line to standard output or standard error, whole.
+/// Writes to standard output or standard error, whole lines.
 enum StandardStreams {
-    static func out(_ line: String) { write(line, to: 1) }
-    static func error(_ line: String) { write(line, to: 2) }
+    /// Writes a line to standard output; false when nobody reads it any more.
+    @discardableResult
+    static func out(_ line: String) -> Bool { write(Array((line + "\n").utf8), to: 1) }
+    /// Writes a line to standard error.
+    static func error(_ line: String) { _ = write(Array((line + "\n").utf8), to: 2) }
+    /// Writes bytes to standard output as they are; false when nobody reads them any more.
+    static func write(_ bytes: [UInt8]) -> Bool { write(bytes, to: 1) }
 
-    private static func write(_ line: String, to number: Int32) {
-        guard let file = try? FileDescriptor.duplicate(number: number) else { return }
-        // A reader that went away is no reason to fail.
-        try? file.writeAll(Array((line + "\n").utf8))
+    private static func write(_ bytes: [UInt8], to number: Int32) -> Bool {
+        do throws(HostError) {
+            let file = try FileDescriptor.duplicate(number: number)
+            // A reader that went away is no reason to fail.
+            do throws(Errno) { try file.writeAll(bytes) } catch { return false }
+            return true
+        } catch {
+            return false
+        }
     }
 }

@@ -96,6 +96,8 @@ struct FlagReader {
         case .topology: return found(Self.topology(plain), "threads:cores:dies:packages, like 1:2:1:1")
         case .tuples(let first, let second):
             return found(Self.tuples(text, first, second), "a list like [0@[1,2],1@[3]]")
+        case .namedIntegers(let first, let second):
+            return found(Self.tuples(text, first, second, named: true), "a list like [net1@[3,4],net2@[5]]")
         case .integers:
             return found(OptionList.integers(plain).map { .array($0.map { .integer($0) }) }, "a list like [1,2-4]")
         case .texts: return .success(Self.features(plain))
@@ -137,7 +139,9 @@ struct FlagReader {
     }
 
     /// The pairs of a list like `[0@[1,2],1@[3]]`.
-    private static func tuples(_ text: String, _ first: String, _ second: String) -> JSONValue? {
+    private static func tuples(
+        _ text: String, _ first: String, _ second: String, named: Bool = false
+    ) -> JSONValue? {
         guard text.hasPrefix("["), text.hasSuffix("]"), text.utf8.count >= 2,
             let parts = try? OptionList.split(String(text.dropFirst().dropLast()))
         else { return nil }
@@ -145,10 +149,11 @@ struct FlagReader {
         for part in parts {
             let halves = OptionList.unquoted(OptionList.trimmed(part)).split(
                 separator: "@", omittingEmptySubsequences: false)
-            guard halves.count == 2, let index = OptionList.number(String(halves[0])),
-                let numbers = OptionList.integers(String(halves[1]))
-            else { return nil }
-            items.append(.members([(first, .integer(index)), (second, .array(numbers.map { .integer($0) }))]))
+            guard halves.count == 2, let numbers = OptionList.integers(String(halves[1])) else { return nil }
+            let index: JSONValue? =
+                named ? .string(String(halves[0])) : OptionList.number(String(halves[0])).map { .integer($0) }
+            guard let index else { return nil }
+            items.append(.members([(first, index), (second, .array(numbers.map { .integer($0) }))]))
         }
         return .array(items)
     }

@@ -11,6 +11,8 @@ struct FlagSyntax: Sendable {
         case topology
         /// `[vcpu@[host CPUs], …]`; the names of the two fields.
         case tuples(String, String)
+        /// `[name@[numbers], …]`; the names of the two fields.
+        case namedIntegers(String, String)
         case integers
         case texts
         /// Lower-case words for the format's names.

@@ -1,0 +1,113 @@
+import ArgumentParser
+import Spec
+
+struct CoredumpVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "coredump", abstract: "Write the guest's memory and registers as an ELF core.",
+        discussion: "The VMM writes the file; gdb and crash open it.")
+    @OptionGroup var vmm: VMMOptions
+    @Argument(help: "file:///PATH") var url: String
+
+    func run() throws {
+        try CtlFailure.report { () throws(CtlFailure) in
+            var body = JSONObject()
+            body["destination_url"] = .string(url)
+            try CtlCall(vmm).act("vm.coredump", body)
+        }
+    }
+}
+
+struct SnapshotVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "snapshot", abstract: "Save a paused VM.")
+    @OptionGroup var vmm: VMMOptions
+    @Argument(help: "file:///DIRECTORY") var url: String
+
+    func run() throws {
+        try CtlFailure.report { () throws(CtlFailure) in
+            var body = JSONObject()
+            body["destination_url"] = .string(url)
+            try CtlCall(vmm).act("vm.snapshot", body)
+        }
+    }
+}
+
+struct RestoreVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "restore", abstract: "Restore a VM from a snapshot.",
+        discussion: "net_fds=[ID@[N,N]] hands open tap queues of this process over.")
+    @OptionGroup var vmm: VMMOptions
+    @Argument(help: "source_url=file:///DIRECTORY,prefault=on,resume=on,net_fds=[ID@[N,N]]") var config: String
+
+    func run() throws {
+        try CtlFailure.report { () throws(CtlFailure) in
+            var body = try RequestList.object(.restore, config, verb: "restore")
+            var descriptors: [Int32] = []
+            if case .array(let cards)? = body["net_fds"] {
+                var counted: [JSONValue] = []
+                for card in cards {
+                    guard case .object(var card) = card else { continue }
+                    let numbers = try RequestList.takeDescriptors(&card, "fds", "restore")
+                    card["num_fds"] = .integer(numbers.count)
+                    counted.append(.object(card))
+                    descriptors += numbers
+                }
+                body["net_fds"] = .array(counted)
+            }
+            try CtlCall(vmm).act("vm.restore", body, descriptors: descriptors)
+        }
+    }
+}
+
+/// A migration's argument: a URL, or an option list that has one.
+private enum MigrationArgument {
+    static func object(
+        _ text: String, _ kind: RequestFlags, _ key: String, verb: String
+    ) throws(CtlFailure) -> JSONObject {
+        let schemes = ["tcp:", "unix:", "file:"]
+        if schemes.contains(where: { text.hasPrefix($0) }) {
+            var body = JSONObject()
+            body[key] = .string(text)
+            return body
+        }
+        let body = try RequestList.object(kind, text, verb: verb)
+        guard body[key] != nil else {
+            throw CtlFailure.usage("\(verb): no \(key); give tcp:HOST:PORT, unix:/PATH, or \(key)=…")
+        }
+        return body
+    }
+}
+
+struct SendMigrationVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "send-migration", abstract: "Move the VM to another VMM.",
+        discussion: "Ends when the migration is over.")
+    @OptionGroup var vmm: VMMOptions
+    @Flag(help: "Hand the memory over by descriptors, on the same host.") var local = false
+    @Argument(help: "tcp:HOST:PORT or unix:/PATH, or destination_url=URL,downtime_ms=N,timeout_s=N,local=on")
+    var config: String
+
+    func run() throws {
+        try CtlFailure.report { () throws(CtlFailure) in
+            let verb = "send-migration"
+            var body = try MigrationArgument.object(config, .sendMigration, "destination_url", verb: verb)
+            if local { body["local"] = .bool(true) }
+            try CtlCall(vmm).act("vm.send-migration", body)
+        }
+    }
+}
+
+struct ReceiveMigrationVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "receive-migration", abstract: "Wait for a VM from another VMM.",
+        discussion: "Ends when the VM has arrived.")
+    @OptionGroup var vmm: VMMOptions
+    @Argument(help: "tcp:HOST:PORT or unix:/PATH, or receiver_url=URL") var config: String
+
+    func run() throws {
+        try CtlFailure.report { () throws(CtlFailure) in
+            let verb = "receive-migration"
+            let body = try MigrationArgument.object(config, .receiveMigration, "receiver_url", verb: verb)
+            try CtlCall(vmm).act("vm.receive-migration", body)
+        }
+    }
+}
