@@ -13,7 +13,10 @@ struct Swiftlet: ParsableCommand {
             died; 128 and a signal's number when that signal ended the VM.
             """,
         version: Version.banner,
-        subcommands: [RunCommand.self, VMMCommand.self, CtlCommand.self, CheckCommand.self, DoctorCommand.self],
+        subcommands: [
+            RunCommand.self, VMMCommand.self, CtlCommand.self, CheckCommand.self, DoctorCommand.self,
+            CompletionsCommand.self, ManualCommand.self,
+        ],
         defaultSubcommand: VMMCommand.self)
 
     /// Starts the process: `cloud-hypervisor` as its name means the subcommand `vmm`, `ch-remote` means `ctl --json`.

@@ -1,0 +1,80 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The manual's pages and the shells' completions, which the executable makes of its argument definitions.
+@Suite(.timeLimit(.minutes(3))) struct ManualTests {
+    /// The verbs of `ctl`.
+    private static let verbs = [
+        "add-device", "add-disk", "add-fs", "add-net", "add-pmem", "add-user-device", "add-vdpa", "add-vsock", "boot",
+        "console", "coredump", "counters", "create", "delete", "info", "metrics", "nmi", "pause", "ping",
+        "power-button",
+        "reboot", "receive-migration", "remove-device", "resize", "resize-disk", "resize-zone", "restore", "resume",
+        "send-migration", "serial", "shutdown", "shutdown-vmm", "snapshot", "wait", "watch",
+    ]
+    private static let commands = ["run", "vmm", "ctl", "check", "doctor", "completions", "manual"]
+
+    private func swiftlet(_ arguments: String...) throws -> ProcessResult {
+        try runProcess(Command(try Built.swiftlet(), arguments))
+    }
+
+    @Test func everyCommandHasAPage() throws {
+        let scratch = try ScratchDirectory("manual")
+        let made = try swiftlet("manual", scratch.path)
+        #expect(made.succeeded && made.text.isEmpty && made.errors.isEmpty, "\(made)")
+        let pages =
+            ["swiftlet.1"] + Self.commands.map { "swiftlet-\($0).1" } + Self.verbs.map { "swiftlet-ctl-\($0).1" }
+        #expect(try scratch.entries() == pages.sorted())
+        let overview = String(decoding: try scratch.read("swiftlet.1"), as: UTF8.self)
+        for command in Self.commands { #expect(overview.contains(".B \"\(command)\"\n"), "\(command)") }
+        let vmm = String(decoding: try scratch.read("swiftlet-vmm.1"), as: UTF8.self)
+        for option in ["api\\-socket", "kernel", "disk", "event\\-monitor"] {
+            #expect(vmm.contains("\\fB\\-\\-\(option)\\fR"), "\(option)")
+        }
+        let ctl = String(decoding: try scratch.read("swiftlet-ctl.1"), as: UTF8.self)
+        #expect(ctl.contains("124 the time of"))
+    }
+
+    @Test func roffFindsNothingWrong() throws {
+        let scratch = try ScratchDirectory("manual")
+        #expect(try swiftlet("manual", scratch.path).succeeded)
+        // All warnings; what is formatted goes nowhere.
+        let script =
+            "command -v groff >/dev/null || exit 99; for page in *.1; do groff -man -z -ww \"$page\" || exit 1; done"
+        var command = Command("sh", ["-c", script])
+        command.directory = scratch.path
+        let result = try runProcess(command)
+        try #require(result.ending != .exited(99), "groff is missing: install groff-base")
+        #expect(result.succeeded && result.errors.isEmpty, "\(result)")
+    }
+
+    @Test func aPageReadsAsOne() throws {
+        let scratch = try ScratchDirectory("manual")
+        #expect(try swiftlet("manual", scratch.path).succeeded)
+        let file = scratch.path("swiftlet-ctl-resize.1")
+        let page = try runProcess(Command("groff", ["-man", "-Tascii", "-P-cbou", file]))
+        // Lines are filled and set flush at both ends.
+        let text = page.text.split { $0 == " " || $0 == "\n" }.joined(separator: " ")
+        for part in ["NAME", "swiftlet-ctl-resize - Change the number of vCPUs", "[--balloon balloon]", "--api-socket"]
+        {
+            #expect(text.contains(part), "\(part) in \(text)")
+        }
+    }
+
+    @Test func noDirectoryNoPages() throws {
+        let result = try swiftlet("manual", "/nonexistent/manual")
+        #expect(result.ending == .exited(65) && result.errors.contains("No such file or directory"), "\(result)")
+    }
+
+    @Test(arguments: ["bash", "zsh", "fish"]) func completionsKnowEveryVerb(_ shell: String) throws {
+        let result = try swiftlet("completions", shell)
+        #expect(result.succeeded && result.errors.isEmpty)
+        for word in Self.verbs + Self.commands { #expect(result.text.contains(word), "\(word)") }
+        #expect(result.text.contains("api-socket"))
+        if shell == "bash" {
+            let scratch = try ScratchDirectory("completions")
+            let checked = try runProcess(Command("bash", ["-n", scratch.write("swiftlet", result.text)]))
+            #expect(checked.succeeded && checked.errors.isEmpty, "\(checked)")
+        }
+    }
+}
