@@ -25,6 +25,7 @@ extension VMConfig {
         vsock?.validate(root.key("vsock"), report)
         validateUnique(root, report)
         validateTerminal(root, report)
+        validateOutputs(root, report)
     }
 
     /// Ids, writable images and TAP interfaces have one user each.
@@ -79,6 +80,42 @@ extension VMConfig {
                 readers[image] = readers[image] ?? path
             } else {
                 writers[image] = path
+            }
+        }
+    }
+
+    /// A file that takes output has no other user: it is emptied first, and two writers mix what they write. A socket
+    /// has one listener.
+    private func validateOutputs(_ root: SpecPath, _ report: Report) {
+        var inputs: [[UInt8]: SpecPath] = [:]
+        func read(_ file: String?, _ place: SpecPath) { if let file { inputs[Array(file.utf8)] = place } }
+        let kernel = root.key("payload")
+        read(payload?.kernel, kernel.key("kernel"))
+        read(payload?.firmware, kernel.key("firmware"))
+        read(payload?.initramfs, kernel.key("initramfs"))
+        for (index, disk) in disks.enumerated() { read(disk.path, root.key("disks").index(index).key("path")) }
+
+        var outputs: [[UInt8]: SpecPath] = [:]
+        let consoles = [("console", console), ("serial", serial)].flatMap { section, config in
+            [
+                (root.key(section).key("file"), config.mode == .file ? config.file : nil),
+                (root.key(section).key("socket"), config.mode == .socket ? config.socket : nil),
+            ]
+        }
+        let debug = (root.key("debug_console").key("file"), debugConsole.mode == .file ? debugConsole.file : nil)
+        for (place, file) in consoles + [debug, (root.key("vsock").key("socket"), vsock?.socket)] {
+            guard let file else { continue }
+            let name = Array(file.utf8)
+            if let input = inputs[name] {
+                let user = input.text(report.style)
+                report.issue(
+                    .duplicate, place, "\(quoted(file)) is \(user), which must not be overwritten; name another")
+            } else if let first = outputs[name] {
+                let user = first.text(report.style)
+                report.issue(.duplicate, place, "\(quoted(file)) is already taken by \(user); name another")
+            } else if !file.utf8.starts(with: "/dev/".utf8) {
+                // Devices such as /dev/null take the output of many.
+                outputs[name] = place
             }
         }
     }

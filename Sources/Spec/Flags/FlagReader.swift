@@ -22,12 +22,13 @@ struct FlagReader {
         }
         let before = report.issues.count
         let names = syntax.keys.map(\.name)
+        let offered = syntax.keys.filter(\.isOffered).map(\.name)
         var seen: Set<String> = []
         for option in options {
             let place = path.option(option.key)
             guard let key = syntax.keys.first(where: { $0.name == option.key }) else {
                 let meant = syntax.keys.first { $0.field == option.key }?.name
-                report.unknown(place, option.key, meant: meant, known: names)
+                report.unknown(place, option.key, meant: meant, known: names, offered: offered)
                 continue
             }
             if !seen.insert(key.name).inserted {

@@ -31,6 +31,15 @@ struct FlagSyntax: Sendable {
         let name: String
         let field: String
         let kind: Kind
+        /// Whether this version does something with it; what it only knows in order to refuse it is not offered.
+        var isOffered = true
+
+        /// The same key, known in order to be refused.
+        var refused: Key {
+            var key = self
+            key.isOffered = false
+            return key
+        }
 
         init(_ name: String, _ kind: Kind, field: String? = nil) {
             self.name = name
@@ -49,29 +58,33 @@ struct FlagSyntax: Sendable {
         flag: "--cpus", section: "cpus",
         keys: [
             Key("boot", .integer, field: "boot_vcpus"), Key("max", .integer, field: "max_vcpus"),
-            Key("topology", .topology), Key("kvm_hyperv", .toggle), Key("max_phys_bits", .integer),
-            Key("affinity", .tuples("vcpu", "host_cpus")), Key("features", .texts), Key("nested", .toggle),
-            Key("core_scheduling", .words(["vm": "Vm", "vcpu": "Vcpu", "off": "Off"])),
-            Key("profile", .words(["host": "Host"])),
+            Key("topology", .topology), Key("kvm_hyperv", .toggle).refused, Key("max_phys_bits", .integer),
+            Key("affinity", .tuples("vcpu", "host_cpus")), Key("features", .texts).refused,
+            Key("nested", .toggle).refused,
+            Key("core_scheduling", .words(["vm": "Vm", "vcpu": "Vcpu", "off": "Off"])).refused,
+            Key("profile", .words(["host": "Host"])).refused,
         ])
 
     static let memory = FlagSyntax(
         flag: "--memory", section: "memory",
         keys: [
-            Key("size", .size), Key("file", .text), Key("mergeable", .toggle),
-            Key("hotplug_method", .words(["acpi": "Acpi", "virtio-mem": "VirtioMem"])), Key("hotplug_size", .size),
-            Key("hotplugged_size", .size), Key("shared", .toggle), Key("hugepages", .toggle),
-            Key("hugepage_size", .size), Key("prefault", .toggle), Key("reserve", .toggle), Key("thp", .toggle),
+            Key("size", .size), Key("file", .text).refused, Key("mergeable", .toggle),
+            Key("hotplug_method", .words(["acpi": "Acpi", "virtio-mem": "VirtioMem"])).refused,
+            Key("hotplug_size", .size).refused,
+            Key("hotplugged_size", .size).refused, Key("shared", .toggle), Key("hugepages", .toggle),
+            Key("hugepage_size", .size), Key("prefault", .toggle), Key("reserve", .toggle).refused, Key("thp", .toggle),
         ])
 
     static let disk = FlagSyntax(
         flag: "--disk", section: "disks",
         keys: [
             Key("path", .text), Key("readonly", .toggle), Key("direct", .toggle), Key("queue_size", .integer),
-            Key("num_queues", .integer), Key("vhost_user", .toggle), Key("socket", .text, field: "vhost_socket"),
+            Key("num_queues", .integer), Key("vhost_user", .toggle).refused,
+            Key("socket", .text, field: "vhost_socket").refused,
             Key("_disable_io_uring", .toggle, field: "disable_io_uring"),
-            Key("_disable_aio", .toggle, field: "disable_aio"), Key("serial", .text), Key("rate_limit_group", .text),
-            Key("queue_affinity", .tuples("queue_index", "host_cpus")), Key("backing_files", .toggle),
+            Key("_disable_aio", .toggle, field: "disable_aio"), Key("serial", .text),
+            Key("rate_limit_group", .text).refused,
+            Key("queue_affinity", .tuples("queue_index", "host_cpus")).refused, Key("backing_files", .toggle).refused,
             Key("sparse", .toggle),
             Key(
                 "image_type",
@@ -88,8 +101,9 @@ struct FlagSyntax: Sendable {
             Key("tap", .text), Key("ip", .text), Key("mask", .text), Key("mac", .text), Key("host_mac", .text),
             Key("offload_tso", .toggle), Key("offload_ufo", .toggle), Key("offload_csum", .toggle),
             Key("mtu", .integer), Key("queue_size", .integer), Key("num_queues", .integer),
-            Key("vhost_user", .toggle), Key("socket", .text, field: "vhost_socket"),
-            Key("vhost_mode", .words(["client": "Client", "server": "Server"])), Key("fd", .integers, field: "fds"),
+            Key("vhost_user", .toggle).refused, Key("socket", .text, field: "vhost_socket").refused,
+            Key("vhost_mode", .words(["client": "Client", "server": "Server"])).refused,
+            Key("fd", .integers, field: "fds").refused,
         ] + limits + placement)
 
     static let rng = FlagSyntax(flag: "--rng", section: "rng", keys: [Key("src", .text)] + placement)
@@ -113,10 +127,11 @@ struct FlagSyntax: Sendable {
     ]
 
     private static let placement = [
-        Key("id", .text), Key("iommu", .toggle), Key("pci_segment", .integer), Key("pci_device_id", .integer),
+        Key("id", .text), Key("iommu", .toggle).refused, Key("pci_segment", .integer).refused,
+        Key("pci_device_id", .integer).refused,
     ]
 
     private static let limits = [
         "bw_size", "bw_one_time_burst", "bw_refill_time", "ops_size", "ops_one_time_burst", "ops_refill_time",
-    ].map { Key($0, .zero) }
+    ].map { Key($0, .zero).refused }
 }

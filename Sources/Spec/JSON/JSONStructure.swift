@@ -88,7 +88,9 @@ struct JSONStructure {
         _ depth: Int, closing: UnicodeScalar,
         start: (inout JSONStructure, inout Set<String>) throws(SpecError) -> String?
     ) throws(SpecError) {
-        if depth > Self.maximumDepth { throw failure("nested deeper than \(Self.maximumDepth) levels") }
+        if depth > Self.maximumDepth {
+            throw failure("nested deeper than \(Self.maximumDepth) levels; a spec needs six")
+        }
         position += 1
         skipSpace()
         var index = 0

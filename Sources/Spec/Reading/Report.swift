@@ -30,12 +30,18 @@ final class Report {
     /// A name that the format does not have: an error or a warning, as the mode says.
     /// - Parameters:
     ///   - meant: the name that is surely meant, where one is; otherwise the nearest is looked for.
+    ///   - known: all names of the format.
+    ///   - offered: those of them that do something; nil for all.
     ///   - isExact: whether it is an error in every mode.
-    func unknown(_ path: SpecPath, _ name: String, meant: String? = nil, known: [String], isExact: Bool = false) {
+    func unknown(
+        _ path: SpecPath, _ name: String, meant: String? = nil, known: [String], offered: [String]? = nil,
+        isExact: Bool = false
+    ) {
         // Looking for the nearest name is the costly part, so it ends with the messages that it is for.
         if issues.count >= Self.limit || warnings.count >= Self.limit { return }
         let nearest = meant ?? nearestName(to: name, among: known)
-        let hint = nearest.map { "did you mean '\($0)'?" } ?? "allowed: \(known.sorted().joined(separator: ", "))"
+        let hint =
+            nearest.map { "did you mean '\($0)'?" } ?? "allowed: \((offered ?? known).sorted().joined(separator: ", "))"
         switch isExact ? .strict : mode {
         case .strict: issue(.unknownField, path, "unknown; \(hint)")
         case .lenient: warning(.unknownField, path, "unknown and ignored; \(hint)")
