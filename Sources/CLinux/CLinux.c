@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <sys/sysinfo.h>
+
 static void kicked(int signal_number) { (void)signal_number; }
 
 int cl_install_kick_handler(int signal_number) {
@@ -22,9 +24,18 @@ int cl_set_affinity(pthread_t thread, const void *words, size_t bytes) {
     return pthread_setaffinity_np(thread, bytes, (const cpu_set_t *)words);
 }
 
+int cl_host_memory(uint64_t *ram, uint64_t *swap) {
+    struct sysinfo info;
+    if (sysinfo(&info) != 0) return -errno;
+    *ram = (uint64_t)info.totalram * info.mem_unit;
+    *swap = (uint64_t)info.totalswap * info.mem_unit;
+    return 0;
+}
+
 const char *cl_error_words(int number, char *buffer, size_t length) { return strerror_r(number, buffer, length); }
 
 _Static_assert(CL_O_DIRECT_VALUE == O_DIRECT, "O_DIRECT");
+_Static_assert(CL_F_OFD_GETLK_VALUE == F_OFD_GETLK, "F_OFD_GETLK");
 _Static_assert(CL_F_OFD_SETLK_VALUE == F_OFD_SETLK, "F_OFD_SETLK");
 _Static_assert(CL_MFD_CLOEXEC_VALUE == MFD_CLOEXEC && CL_MFD_HUGETLB_VALUE == MFD_HUGETLB, "memfd flags");
 

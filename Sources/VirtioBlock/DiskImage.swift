@@ -25,10 +25,12 @@ package struct DiskOptions: Equatable, Sendable {
 package struct DiskError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The configuration's place, the image's path, what is wrong, and what to do.
     package let field: String, path: String, problem: String, remedy: String?
+    /// The kernel's reason, where the image cannot be opened.
+    package let errno: Errno?
 
-    init(_ options: DiskOptions, _ problem: String, remedy: String? = nil) {
+    init(_ options: DiskOptions, _ problem: String, remedy: String? = nil, errno: Errno? = nil) {
         (field, path) = (options.field, options.path)
-        (self.problem, self.remedy) = (problem, remedy)
+        (self.problem, self.remedy, self.errno) = (problem, remedy, errno)
     }
 
     package var description: String { "\(field).path: \(path): \(problem)" + (remedy.map { "; \($0)" } ?? "") }
@@ -52,36 +54,61 @@ package final class DiskImage: Sendable {
     /// Opens the image and takes its lock: shared for reading only, else exclusive, so that two VMs cannot write one
     /// image. The lock belongs to the open file, whoever else in this process opens it (fcntl(2), F_OFD_SETLK).
     package init(_ options: DiskOptions) throws(DiskError) {
-        let flags = (options.readOnly ? O_RDONLY : O_RDWR) | O_NONBLOCK | (options.direct ? CL_O_DIRECT : 0)
-        let opened: OpenImage
-        do throws(HostError) {
-            opened = OpenImage(try FileDescriptor.open(options.path, flags))
-        } catch {
-            throw Self.openError(options, error.errno)
-        }
-        let status: FileStatus
-        do throws(HostError) { status = try opened.file.status() } catch { throw DiskError(options, "\(error)") }
-        switch status.kind {
-        case .regular, .blockDevice: break
-        case .directory:
-            throw DiskError(options, "is a directory", remedy: "name an image file or a block device")
-        default: throw DiskError(options, "is neither a file nor a block device")
-        }
-        isBlockDevice = status.kind == .blockDevice
-        let bytes: UInt64
-        if isBlockDevice {
-            (bytes, blockSize) = try Self.deviceGeometry(opened.file, options)
-        } else {
-            (bytes, blockSize) = (UInt64(max(status.size, 0)), options.direct ? 4096 : 512)
-        }
-        guard bytes >= Self.sectorSize else {
-            throw DiskError(options, "has \(bytes) bytes; a disk has at least 512", remedy: "truncate -s 1G makes one")
-        }
+        let opened = try Self.open(options, options.readOnly ? O_RDONLY : O_RDWR)
+        let geometry = try Self.geometry(opened.file, options)
         try Self.lock(opened.file, options)
         if !options.declaredRaw { try Self.refuseOtherFormats(opened.file, options) }
-        currentSize = Atomic(bytes / Self.sectorSize * Self.sectorSize)
+        currentSize = Atomic(geometry.size)
+        (blockSize, isBlockDevice) = (geometry.blockSize, geometry.isBlockDevice)
         self.options = options
         file = try opened.duplicate(options)
+    }
+
+    /// Looks whether an image could be opened: it is opened for reading only, and no lock is taken.
+    ///
+    /// - Throws: what `init` would find wrong with the file, apart from the right to write it.
+    package static func check(_ options: DiskOptions) throws(DiskError) {
+        let opened = try open(options, O_RDONLY)
+        _ = try geometry(opened.file, options)
+        try lock(opened.file, options, onlyLooking: true)
+        if !options.declaredRaw { try refuseOtherFormats(opened.file, options) }
+    }
+
+    private static func open(_ options: DiskOptions, _ access: Int32) throws(DiskError) -> OpenImage {
+        do throws(HostError) {
+            let flags = access | O_NONBLOCK | (options.direct ? CL_O_DIRECT : 0)
+            return OpenImage(try FileDescriptor.open(options.path, flags))
+        } catch {
+            throw openError(options, error.errno)
+        }
+    }
+
+    private static func geometry(
+        _ file: borrowing FileDescriptor, _ options: DiskOptions
+    ) throws(DiskError) -> (size: UInt64, blockSize: UInt32, isBlockDevice: Bool) {
+        let status: FileStatus
+        do throws(HostError) { status = try file.status() } catch { throw DiskError(options, "\(error)") }
+        let size: UInt64, blockSize: UInt32
+        switch status.kind {
+        case .regular: (size, blockSize) = (UInt64(max(status.size, 0)), options.direct ? 4096 : 512)
+        case .blockDevice: (size, blockSize) = try deviceGeometry(file, options)
+        case .directory:
+            throw DiskError(options, "is a directory", remedy: "name an image file or a block device")
+        default:
+            throw DiskError(
+                options, "is neither a file nor a block device", remedy: "name an image file or a block device")
+        }
+        guard size >= sectorSize else {
+            throw DiskError(options, "has \(size) bytes; a disk has at least 512", remedy: "truncate -s 1G makes one")
+        }
+        // A guest sees whole sectors: the rest would silently be missing from what it reads.
+        guard size % sectorSize == 0 else {
+            let whole = (size / sectorSize + 1) * sectorSize
+            throw DiskError(
+                options, "has \(size) bytes, and a disk is made of whole sectors of \(sectorSize)",
+                remedy: "truncate -s \(whole) \(options.path) fills the last one with zeros")
+        }
+        return (size, blockSize, status.kind == .blockDevice)
     }
 
     private final class OpenImage: Sendable {
@@ -103,7 +130,7 @@ package final class DiskImage: Sendable {
             case .invalid where options.direct: "its file system may not support direct I/O: leave direct out"
             default: nil
             }
-        return DiskError(options, "cannot be opened: \(errno)", remedy: remedy)
+        return DiskError(options, "cannot be opened: \(errno)", remedy: remedy, errno: errno)
     }
 
     static func deviceGeometry(
@@ -118,13 +145,17 @@ package final class DiskImage: Sendable {
         return (bytes, UInt32(max(block, 512)))
     }
 
-    private static func lock(_ file: borrowing FileDescriptor, _ options: DiskOptions) throws(DiskError) {
+    /// - Parameter onlyLooking: whether the lock is only looked for, not taken.
+    private static func lock(
+        _ file: borrowing FileDescriptor, _ options: DiskOptions, onlyLooking: Bool = false
+    ) throws(DiskError) {
         var lock = flock()
         lock.l_type = Int16(options.readOnly ? F_RDLCK : F_WRLCK)
         lock.l_whence = Int16(SEEK_SET)
-        // SAFETY: the kernel reads the local.
-        let result = unsafe cl_fcntl_lock(file.raw, CL_F_OFD_SETLK, &lock)
-        if result == -EAGAIN || result == -EACCES {
+        // SAFETY: the kernel reads the local, and fills it with the lock that is in the way when it only looks.
+        let result = unsafe cl_fcntl_lock(file.raw, onlyLooking ? CL_F_OFD_GETLK : CL_F_OFD_SETLK, &lock)
+        let isTaken = onlyLooking && result >= 0 && lock.l_type != Int16(F_UNLCK)
+        if isTaken || result == -EAGAIN || result == -EACCES {
             throw DiskError(
                 options, "is locked: another VM uses it",
                 remedy: "stop that VM, or give both of them the image with readonly")

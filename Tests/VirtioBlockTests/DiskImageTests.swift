@@ -34,7 +34,9 @@ struct DiskImageTests {
             refusal(rawDisk(scratch.path) { $0.readOnly = true })
                 == "$.disks[0].path: \(scratch.path): is a directory; name an image file or a block device")
         #expect(
-            refusal(rawDisk("/dev/null")) == "$.disks[0].path: /dev/null: is neither a file nor a block device")
+            refusal(rawDisk("/dev/null"))
+                == "$.disks[0].path: /dev/null: is neither a file nor a block device; "
+                + "name an image file or a block device")
         let empty = try scratch.write("empty.raw", [])
         #expect(
             refusal(rawDisk(empty))
@@ -55,9 +57,47 @@ struct DiskImageTests {
         #expect(refusal(rawDisk(path)) == nil)
     }
 
-    @Test func lastPartOfASectorIsLeftOut() throws {
-        let path = try scratch.sparse("odd.raw", bytes: 5 * 512 + 511)
-        #expect(try DiskImage(rawDisk(path)).size == 5 * 512)
+    @Test func aPartOfASectorIsRefused() throws {
+        let path = try scratch.sparse("odd.raw", bytes: 700)
+        for readOnly in [false, true] {
+            #expect(
+                refusal(rawDisk(path) { $0.readOnly = readOnly })
+                    == "$.disks[0].path: \(path): has 700 bytes, and a disk is made of whole sectors of 512; "
+                    + "truncate -s 1024 \(path) fills the last one with zeros")
+        }
+        let fixed = try runProcess(Command("truncate", ["-s", "1024", path]))
+        #expect(fixed.succeeded)
+        #expect(try DiskImage(rawDisk(path)).size == 1024)
+    }
+
+    /// A look finds what opening would, takes no lock, and needs no right to write.
+    @Test func looksWithoutOpening() throws {
+        func look(_ options: DiskOptions) -> String? {
+            do throws(DiskError) {
+                try DiskImage.check(options)
+                return nil
+            } catch {
+                return error.description
+            }
+        }
+        let path = try scratch.sparse("disk.raw", bytes: 1 << 20)
+        #expect(look(rawDisk(path)) == nil)
+        for wrong in [scratch.path("missing"), "/dev/null", try scratch.sparse("odd", bytes: 700), scratch.path] {
+            let options = rawDisk(wrong) { $0.readOnly = true }
+            #expect(look(options) != nil && look(options) == refusal(options))
+        }
+        let foreign = try scratch.write("qcow2", [0x51, 0x46, 0x49, 0xFB] + [UInt8](repeating: 0, count: 1020))
+        #expect(look(rawDisk(foreign) { $0.declaredRaw = false })?.contains("is a Qcow2 image") == true)
+        do {
+            let holder = try DiskImage(rawDisk(path))
+            #expect(look(rawDisk(path))?.contains("is locked: another VM uses it") == true)
+            #expect(look(rawDisk(path) { $0.readOnly = true })?.contains("is locked") == true)
+            #expect(holder.size == 1 << 20)
+        }
+        let reader = try DiskImage(rawDisk(path) { $0.readOnly = true })
+        #expect(look(rawDisk(path) { $0.readOnly = true }) == nil)
+        #expect(look(rawDisk(path))?.contains("is locked") == true)
+        #expect(reader.size == 1 << 20)
     }
 
     @Test func locksKeepASecondWriterAway() throws {

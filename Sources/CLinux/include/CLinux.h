@@ -86,6 +86,9 @@ void cl_ignore_broken_pipes(void);
 static inline int cl_sigrtmin(void) { return SIGRTMIN; }
 static inline int cl_pthread_kill(pthread_t thread, int signal_number) { return pthread_kill(thread, signal_number); }
 
+// The host's RAM and swap space in bytes, or -errno.
+int cl_host_memory(uint64_t *ram, uint64_t *swap);
+
 // CPUID of this processor.
 static inline void cl_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) {
     __asm__ volatile("cpuid" : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3]) : "a"(leaf), "c"(subleaf));
@@ -93,11 +96,13 @@ static inline void cl_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) {
 
 enum {
     CL_O_DIRECT_VALUE = 040000,
+    CL_F_OFD_GETLK_VALUE = 36,
     CL_F_OFD_SETLK_VALUE = 37,
     CL_MFD_CLOEXEC_VALUE = 1,
     CL_MFD_HUGETLB_VALUE = 4,
 };
 static const int CL_O_DIRECT = CL_O_DIRECT_VALUE;
+static const int CL_F_OFD_GETLK = CL_F_OFD_GETLK_VALUE;
 static const int CL_F_OFD_SETLK = CL_F_OFD_SETLK_VALUE;
 static const unsigned CL_MFD_CLOEXEC = CL_MFD_CLOEXEC_VALUE;
 static const unsigned CL_MFD_HUGETLB = CL_MFD_HUGETLB_VALUE;
