@@ -124,3 +124,27 @@ package struct NetworkInterface: ~Copyable {
         return (0..<4).reduce(0) { $0 | UInt32(bytes[$1]) << UInt32(8 * $1) }
     }
 }
+
+/// What an interface of the host is to the driver of taps.
+package enum TapNature: Equatable, Sendable {
+    /// Neither a tap nor a tun, or a tun: it carries no Ethernet frames for this process.
+    case other(isTun: Bool)
+    /// A tap, and whether it was made for several queues.
+    case tap(multiQueue: Bool)
+
+    /// Looks into sysfs; nil where it does not show an interface of the name. (Kernel: `tun_flags` of drivers/net/tun.c:
+    /// IFF_TUN 1, IFF_TAP 2, IFF_MULTI_QUEUE 0x100.)
+    package init?(interface name: String) {
+        let directory = "/sys/class/net/\(name)"
+        guard !name.isEmpty, !name.utf8.contains(UInt8(ascii: "/")), HostProbe.number("\(directory)/ifindex") != nil
+        else { return nil }
+        guard let file = try? FileDescriptor.openForReading("\(directory)/tun_flags"),
+            let bytes = try? file.readAll(limit: 64),
+            let flags = UInt32(String(decoding: bytes.dropFirst(2).prefix { $0 > 0x20 }, as: UTF8.self), radix: 16)
+        else {
+            self = .other(isTun: false)
+            return
+        }
+        self = flags & 2 == 0 ? .other(isTun: flags & 1 != 0) : .tap(multiQueue: flags & 0x100 != 0)
+    }
+}

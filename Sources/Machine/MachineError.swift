@@ -23,6 +23,7 @@ package enum MachineError: Error, Sendable, CustomStringConvertible {
         switch error {
         case let error as MachineError: self = error
         case is BootError, is DiskError: self = .spec("\(error)")
+        case let error as NetError where error.isMistake: self = .spec("\(error)")
         default: self = .host("\(error)")
         }
     }

@@ -22,8 +22,10 @@ package struct NetSettings: Equatable, Sendable {
 
 /// A network backend that cannot be used.
 package struct NetError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// The configuration's place, what failed, and what to do.
+    /// The configuration's field, what failed, and what to do.
     package let field: String, problem: String, remedy: String?
+    /// Whether the configuration is at fault, not the host.
+    package var isMistake = false
 
     package var description: String { "\(field): \(problem)" + (remedy.map { "; \($0)" } ?? "") }
 }
@@ -41,6 +43,8 @@ package final class NetBackend: Sendable {
 
     package init(_ settings: NetSettings) throws(NetError) {
         var queues: [Queue] = []
+        // The field that asks for the step at hand.
+        var field = "tap"
         do throws(HostError) {
             var name = settings.tap.isEmpty ? "vmtap%d" : settings.tap
             for _ in 0..<max(settings.pairs, 1) {
@@ -49,16 +53,24 @@ package final class NetBackend: Sendable {
                 queues.append(Queue(tap))
             }
             let interface = try NetworkInterface(name)
-            if let mac = settings.hostMAC { try interface.setMAC(mac) }
-            if let mtu = settings.mtu { try interface.setMTU(mtu) }
+            if let mac = settings.hostMAC {
+                field = "host_mac"
+                try interface.setMAC(mac)
+            }
+            if let mtu = settings.mtu {
+                field = "mtu"
+                try interface.setMTU(mtu)
+            }
             if let address = settings.address {
+                field = "ip"
                 try interface.setAddress(address, mask: settings.mask ?? [255, 255, 255, 0])
             }
+            field = "tap"
             // An interface that somebody else set up may be out of our rights to change; if it is up, that is fine.
             try interface.setUp()
             self.interface = name
         } catch {
-            throw Self.error(settings, error)
+            throw Self.error(settings, field, error)
         }
         self.queues = queues
     }
@@ -72,7 +84,9 @@ package final class NetBackend: Sendable {
         interface = taps.interface
     }
 
-    private static func error(_ settings: NetSettings, _ error: HostError) -> NetError {
+    private static func error(_ settings: NetSettings, _ field: String, _ error: HostError) -> NetError {
+        let place = "\(settings.field).\(field)"
+        if field == "tap", error.errno == .invalid, let mistake = mistake(settings) { return mistake }
         let remedy: String? =
             switch error.errno {
             case .noSuchFile: "load the kernel module: modprobe tun"
@@ -80,9 +94,30 @@ package final class NetBackend: Sendable {
                 "run as root, give swiftlet CAP_NET_ADMIN, or have an administrator make the tap: "
                     + "ip tuntap add mode tap user $USER name NAME"
             case .busy: "another process uses this tap: name another one"
-            case .invalid: "an existing tap must have been made with the same number of queues (multi_queue or not)"
+            case .invalid where field == "tap": "name another interface, or leave tap out to have a new one made"
             default: nil
             }
-        return NetError(field: settings.field, problem: "\(error)", remedy: remedy)
+        return NetError(field: place, problem: "\(error)", remedy: remedy)
+    }
+
+    /// Why an existing interface cannot be what the configuration says that it is; nil for one that can, or that is
+    /// still to be made. Opens nothing.
+    package static func mistake(_ settings: NetSettings) -> NetError? {
+        let place = "\(settings.field).tap"
+        switch TapNature(interface: settings.tap) {
+        case .other(let isTun):
+            return NetError(
+                field: place, problem: "\(settings.tap) is not a tap interface" + (isTun ? " but a tun" : ""),
+                remedy: "name a tap (ip tuntap add mode tap name NAME makes one), or leave tap out to have one made",
+                isMistake: true)
+        case .tap(let multiQueue) where multiQueue != (settings.pairs > 1):
+            let made = multiQueue ? "several queues" : "one queue pair"
+            let option = settings.pairs > 1 ? " multi_queue" : ""
+            return NetError(
+                field: place, problem: "\(settings.tap) was made for \(made), and num_queues is \(2 * settings.pairs)",
+                remedy: "change num_queues, or make the tap anew: ip tuntap add mode tap\(option) name \(settings.tap)",
+                isMistake: true)
+        default: return nil
+        }
     }
 }

@@ -215,9 +215,38 @@ struct NetTests {
         } catch {
             #expect(
                 error.description
-                    == "$.net[1]: cannot attach to the tap \(settings.tap): Device or resource busy (EBUSY); "
+                    == "$.net[1].tap: cannot attach to the tap \(settings.tap): Device or resource busy (EBUSY); "
                     + "another process uses this tap: name another one")
         }
+    }
+
+    @Test func anInterfaceThatIsNoTap() throws {
+        func mistake(_ change: (inout NetSettings) -> Void) -> NetError? {
+            var settings = NetSettings(field: "$.net[0]", mac: [2, 0, 0, 0, 0, 1])
+            change(&settings)
+            do throws(NetError) {
+                _ = try NetBackend(settings)
+                return nil
+            } catch {
+                return error
+            }
+        }
+        let loopback = mistake { $0.tap = "lo" }
+        #expect(loopback?.description.hasPrefix("$.net[0].tap: lo is not a tap interface; name a tap") == true)
+        #expect(loopback?.isMistake == true)
+        let made = try runProcess(Command("ip", ["tuntap", "add", "mode", "tap", "name", "swlone0"]))
+        try #require(made.succeeded, "\(made)")
+        defer { _ = try? runProcess(Command("ip", ["link", "delete", "dev", "swlone0"])) }
+        let queues = mistake {
+            $0.tap = "swlone0"
+            $0.pairs = 2
+        }
+        #expect(
+            queues?.description
+                == "$.net[0].tap: swlone0 was made for one queue pair, and num_queues is 4; change num_queues, or make "
+                + "the tap anew: ip tuntap add mode tap multi_queue name swlone0")
+        let size = mistake { $0.mtu = 70_000_000 }
+        #expect(size?.field == "$.net[0].mtu" && size?.isMistake == false, "\(String(describing: size))")
     }
 
     @Test func aTapThatIsRemovedDoesNotKeepTheWorkerBusy() throws {
