@@ -45,6 +45,7 @@ package struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConverti
     package static let brokenPipe = Errno(EPIPE)
     package static let tooManyFiles = Errno(EMFILE)
     package static let addressInUse = Errno(EADDRINUSE)
+    package static let tooLarge = Errno(EFBIG)
     package static let inputOutput = Errno(EIO)
     package static let connectionReset = Errno(ECONNRESET)
 }

@@ -17,12 +17,31 @@ package enum HostProbe {
         }
     }
 
+    /// nil when a file can be opened for reading, else why not.
+    package static func openForReading(_ path: String) -> Errno? {
+        do throws(HostError) {
+            _ = try FileDescriptor.openForReading(path)
+            return nil
+        } catch {
+            return error.errno
+        }
+    }
+
     /// A number in a file of sysfs or procfs.
     package static func number(_ path: String) -> Int? {
         guard let file = try? FileDescriptor.openForReading(path), let bytes = try? file.readAll(limit: 4096) else {
             return nil
         }
         return Int(String(decoding: bytes, as: UTF8.self).filter { $0.isNumber })
+    }
+
+    /// The host's RAM and swap space in bytes (sysinfo(2)).
+    package static var memory: (ram: UInt64, swap: UInt64) {
+        var ram: UInt64 = 0
+        var swap: UInt64 = 0
+        // SAFETY: the shim fills the two locals.
+        guard unsafe cl_host_memory(&ram, &swap) == 0 else { return (.max, 0) }
+        return (ram, swap)
     }
 
     private static func errno(_ result: Int32) -> Errno? { result < 0 ? Errno(-result) : nil }

@@ -8,9 +8,11 @@ package struct KVMCapability: Equatable, Sendable {
     package let name: String
     /// What it is for, in a few words.
     package let purpose: String
+    /// What a host that lacks it needs.
+    package let remedy: String
 
-    init(_ number: Int32, _ name: String, _ purpose: String) {
-        (self.number, self.name, self.purpose) = (number, name, purpose)
+    init(_ number: Int32, _ name: String, _ purpose: String, remedy: String = "a newer kernel has it") {
+        (self.number, self.name, self.purpose, self.remedy) = (number, name, purpose, remedy)
     }
 
     package static let userMemory = KVMCapability(CL_KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY", "guest memory")
@@ -30,14 +32,19 @@ package struct KVMCapability: Equatable, Sendable {
     package static let tscFrequency = KVMCapability(
         CL_KVM_CAP_GET_TSC_KHZ, "KVM_CAP_GET_TSC_KHZ", "the TSC's frequency")
     package static let tscControl = KVMCapability(
-        CL_KVM_CAP_TSC_CONTROL, "KVM_CAP_TSC_CONTROL", "moving guests between TSC frequencies")
+        CL_KVM_CAP_TSC_CONTROL, "KVM_CAP_TSC_CONTROL", "moving guests between TSC frequencies",
+        remedy:
+            "it takes a processor that scales its TSC, and a hypervisor below this host, if there is one, that lets it")
     package static let xsave2 = KVMCapability(CL_KVM_CAP_XSAVE2, "KVM_CAP_XSAVE2", "snapshots of large registers")
     package static let xcrs = KVMCapability(CL_KVM_CAP_XCRS, "KVM_CAP_XCRS", "snapshots")
     package static let dirtyLogProtect = KVMCapability(
         CL_KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, "KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2", "migration")
     package static let dirtyRing = KVMCapability(CL_KVM_CAP_DIRTY_LOG_RING, "KVM_CAP_DIRTY_LOG_RING", "migration")
     package static let nestedState = KVMCapability(
-        CL_KVM_CAP_NESTED_STATE, "KVM_CAP_NESTED_STATE", "VMs inside the guest")
+        CL_KVM_CAP_NESTED_STATE, "KVM_CAP_NESTED_STATE", "VMs inside the guest",
+        remedy:
+            "load kvm_intel or kvm_amd with nested=1, on Linux 4.20 or newer, where the processor's virtualisation is real"
+    )
     package static let maximumVCPUs = KVMCapability(CL_KVM_CAP_MAX_VCPUS, "KVM_CAP_MAX_VCPUS", "vCPUs")
     package static let maximumVCPUID = KVMCapability(CL_KVM_CAP_MAX_VCPU_ID, "KVM_CAP_MAX_VCPU_ID", "APIC ids")
     package static let memorySlots = KVMCapability(CL_KVM_CAP_NR_MEMSLOTS, "KVM_CAP_NR_MEMSLOTS", "memory slots")

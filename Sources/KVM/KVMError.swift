@@ -15,19 +15,34 @@ package enum KVMError: Error, Equatable, Sendable, CustomStringConvertible {
     /// A resource of KVM is used up: GSIs, memory slots, vCPU ids.
     case exhausted(String, limit: Int)
 
-    package var description: String {
+    package var description: String { problem + (remedy.map { "; \($0)" } ?? "") }
+
+    /// What is wrong.
+    package var problem: String {
         switch self {
-        case .unavailable(let path, .noSuchFile):
-            "\(path) does not exist: this host has no KVM; enable virtualisation in its firmware (or nested "
-                + "virtualisation in the hypervisor above) and load kvm_intel or kvm_amd"
+        case .unavailable(let path, .noSuchFile): "\(path) does not exist: this host has no KVM"
         case .unavailable(let path, .accessDenied):
-            "\(path) may not be opened by this user: add the user to the group kvm, or run as root"
+            "\(path) may not be opened by this user" + (FileOwnership(path: path).map { " (it is \($0.words))" } ?? "")
         case .unavailable(let path, let errno): "cannot open \(path): \(errno)"
         case .version(let version): "/dev/kvm has interface version \(version), not 12: the kernel is unusable"
-        case .missing(let capability): "this host's KVM lacks \(capability); a newer kernel has it"
+        case .missing(let capability): "this host's KVM lacks \(capability)"
         case .request(let what, let errno): "KVM cannot \(what): \(errno)"
         case .refusedMSR(let index): "KVM refuses to set the MSR 0x\(String(index, radix: 16))"
         case .exhausted(let what, let limit): "this host's KVM has no more \(what): its limit is \(limit)"
+        }
+    }
+
+    /// What to do about it.
+    package var remedy: String? {
+        switch self {
+        case .unavailable(_, .noSuchFile):
+            "enable virtualisation in its firmware (or nested virtualisation in the hypervisor above) and load "
+                + "kvm_intel or kvm_amd"
+        case .unavailable(let path, .accessDenied):
+            FileOwnership(path: path)?.remedy(path, usualGroup: "kvm") ?? "run as root"
+        case .unavailable(let path, .notPermitted): "allow \(path) in the rules of the container around this process"
+        case .missing: "a newer kernel has it"
+        default: nil
         }
     }
 }

@@ -37,7 +37,9 @@ enum GuestFindings {
 
     /// Judges the guest's lines `probe: NAME …`, each followed by `ok` if the instruction worked.
     private static func judge(_ text: String, _ outcome: MachineOutcome) -> Result {
-        let lines = text.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("probe: ") }.map { $0.dropFirst(7) }
+        let lines = text.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("probe: ") }.map {
+            $0.dropFirst(7).trimmingSpaces
+        }
         let started = !lines.isEmpty
         let first = Finding(
             "running a guest", started ? .yes : .no, started ? "the self-test guest ran" : "\(describe(outcome))",
@@ -65,5 +67,14 @@ enum GuestFindings {
         case .quit: "a client ended it"
         case .signal(let number): "signal \(number) ended it"
         }
+    }
+}
+
+extension Substring {
+    /// The text without the blanks at its end.
+    fileprivate var trimmingSpaces: Substring {
+        var text = self
+        while text.last == " " { text.removeLast() }
+        return text
     }
 }

@@ -20,32 +20,23 @@ enum HostFindings {
                 findings.append(
                     Finding(
                         capability.name, present ? .yes : .limited, capability.purpose,
-                        remedy: present ? nil : "only needed for \(capability.purpose); a newer kernel has it"))
+                        remedy: present ? nil : "only needed for \(capability.purpose); \(capability.remedy)"))
             }
             findings.append(Finding("vCPUs", .yes, "at most \(system.value(of: .maximumVCPUs)) in a VM"))
             findings.append(Finding("memory slots", .yes, "\(system.value(of: .memorySlots)) in a VM"))
             return findings
         } catch {
-            return [Finding("/dev/kvm", .no, "\(error)", remedy: remedy(error), isRequired: true)]
-        }
-    }
-
-    private static func remedy(_ error: KVMError) -> String? {
-        switch error {
-        case .unavailable(_, .noSuchFile): "modprobe kvm_intel or kvm_amd; enable virtualisation in the firmware"
-        case .unavailable(_, .accessDenied): "usermod -aG kvm $USER, then log in again"
-        default: "look at dmesg for what KVM said"
+            let remedy = error.remedy ?? "look at dmesg for what KVM said"
+            return [Finding("/dev/kvm", .no, error.problem, remedy: remedy, isRequired: true)]
         }
     }
 
     /// Devices and kernel features that some configurations use.
     static func host() -> [Finding] {
-        var findings = [device("/dev/net/tun", "network cards (net)", "modprobe tun, and give access to it")]
+        var findings = [device("/dev/net/tun", "network cards (net)", module: "tun", usualGroup: nil)]
         findings.append(tap())
         findings.append(
-            device(
-                "/dev/vhost-net", "faster network cards", "modprobe vhost_net, and give access to it", required: false)
-        )
+            device("/dev/vhost-net", "faster network cards", module: "vhost_net", usualGroup: "kvm", required: false))
         findings.append(hugePages())
         findings.append(call("io_uring", HostProbe.ioUring, "sysctl kernel.io_uring_disabled=0"))
         findings.append(
@@ -53,8 +44,16 @@ enum HostFindings {
         return findings
     }
 
-    private static func device(_ path: String, _ purpose: String, _ remedy: String, required: Bool = true) -> Finding {
+    private static func device(
+        _ path: String, _ purpose: String, module: String, usualGroup: String?, required: Bool = true
+    ) -> Finding {
         guard let errno = HostProbe.open(path) else { return Finding(path, .yes, purpose) }
+        let remedy: String
+        switch errno {
+        case .accessDenied: remedy = FileOwnership(path: path)?.remedy(path, usualGroup: usualGroup) ?? "run as root"
+        case .notPermitted: remedy = "allow \(path) in the rules of the container around this process"
+        default: remedy = "modprobe \(module)"
+        }
         return Finding(path, required ? .no : .limited, "\(purpose): \(errno)", remedy: remedy)
     }
 
