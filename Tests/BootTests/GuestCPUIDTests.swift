@@ -37,6 +37,44 @@ struct GuestCPUIDTests {
         entries.first { $0.function == function && $0.index == index }
     }
 
+    /// Linux shows the name in /proc/cpuinfo and asks for it only where the extended leaves go that far.
+    @Test func namesTheProcessorWhereKVMDoesNot() throws {
+        func bytes(_ text: String) -> [UInt8] {
+            Array(text.utf8) + [UInt8](repeating: 0, count: 48 - text.utf8.count)
+        }
+        func name(_ text: String) -> [CPUIDEntry] {
+            let words = stride(from: 0, to: 48, by: 4).map { start in
+                bytes(text)[start..<start + 4].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+            }
+            return (0..<3).map { index in
+                let part = words[4 * index..<4 * index + 4].map { $0 }
+                return leaf(0x8000_0002 + UInt32(index), 0, (part[0], part[1], part[2], part[3]))
+            }
+        }
+        let brand = name("A processor of the host's, with a long name")
+        func brands(_ supported: [CPUIDEntry]) -> [CPUIDEntry] {
+            var source = CPUIDSource(
+                supported: supported, topology: ProcessorTopology(flat: 1), physicalAddressBits: nil,
+                tscKilohertz: nil, tscDeadline: true)
+            source.hostBrand = brand
+            return GuestCPUID.entries(source, apicID: 0).filter { GuestCPUID.brandLeaves.contains($0.function) }
+        }
+        #expect(brands(intel) == brand)
+        #expect(brands(intel + name("")) == brand)
+        let given = name("KVM's own")
+        #expect(brands(intel + given) == given)
+        // Without extended leaves there is no place for a name.
+        #expect(brands(intel.filter { $0.function < 0x8000_0000 }) == [])
+        var short = intel.filter { $0.function <= 0x8000_0001 }
+        let top = try #require(short.firstIndex { $0.function == 0x8000_0000 })
+        short[top].eax = 0x8000_0001
+        var source = CPUIDSource(
+            supported: short, topology: ProcessorTopology(flat: 1), physicalAddressBits: nil, tscKilohertz: nil,
+            tscDeadline: true)
+        source.hostBrand = brand
+        #expect(find(GuestCPUID.entries(source, apicID: 0), 0x8000_0000)?.eax == 0x8000_0004)
+    }
+
     @Test func basicLeavesOfIntel() {
         let topology = ProcessorTopology(threads: 2, cores: 4, dies: 1, packages: 2)
         let leaves = entries(intel, topology, apicID: 11)

@@ -12,6 +12,8 @@ package struct CPUIDSource: Equatable, Sendable {
     package let tscKilohertz: UInt32?
     /// Whether KVM emulates the TSC deadline timer; KVM does not say so in its leaves.
     package let tscDeadline: Bool
+    /// The host processor's leaves 0x8000_0002 to 0x8000_0004, its name, for where KVM does not tell them.
+    package var hostBrand: [CPUIDEntry] = []
 
     package init(
         supported: [CPUIDEntry], topology: ProcessorTopology, physicalAddressBits: UInt32?, tscKilohertz: UInt32?,
@@ -32,6 +34,14 @@ package struct CPUIDSource: Equatable, Sendable {
 package enum GuestCPUID {
     private static let topologyLeaves: Set<UInt32> = [0xB, 0x1F, 0x80000026]
 
+    /// The leaves of the processor's name, 48 characters.
+    package static let brandLeaves: ClosedRange<UInt32> = 0x8000_0002...0x8000_0004
+
+    /// Whether leaves name the processor.
+    package static func hasBrand(_ entries: [CPUIDEntry]) -> Bool {
+        entries.contains { brandLeaves.contains($0.function) && ($0.eax | $0.ebx | $0.ecx | $0.edx) != 0 }
+    }
+
     /// The leaves of the vCPU with an APIC id.
     package static func entries(_ source: CPUIDSource, apicID: UInt32) -> [CPUIDEntry] {
         let isAMD = source.supported.first { $0.function == 0 }.map { $0.ebx == 0x6874_7541 || $0.ebx == 0x6F67_7948 }
@@ -39,6 +49,7 @@ package enum GuestCPUID {
         for index in entries.indices {
             adjust(&entries[index], source, apicID: apicID)
         }
+        name(&entries, source)
         entries += extendedTopology(source.topology, apicID: apicID, function: 0xB)
         if isAMD != true {
             if maximumLeaf(source.supported) >= 0x1F || source.topology.dies > 1 {
@@ -56,6 +67,18 @@ package enum GuestCPUID {
             entries.append(leaf)
         }
         return entries
+    }
+
+    /// Gives the processor the host's name where it has none: Linux shows it in `/proc/cpuinfo`.
+    private static func name(_ entries: inout [CPUIDEntry], _ source: CPUIDSource) {
+        let brand = source.hostBrand.filter { brandLeaves.contains($0.function) }
+        // The first extended leaf says how far they go; without it there are none.
+        guard !hasBrand(entries), brand.count == brandLeaves.count,
+            let top = entries.firstIndex(where: { $0.function == 0x8000_0000 })
+        else { return }
+        entries[top].eax = max(entries[top].eax, brandLeaves.upperBound)
+        entries.removeAll { brandLeaves.contains($0.function) }
+        entries += brand
     }
 
     private static func maximumLeaf(_ entries: [CPUIDEntry]) -> UInt32 {
