@@ -2,6 +2,7 @@ import ArgumentParser
 import Control
 import Logging
 import Machine
+import SelfTestImage
 
 /// The options of the socket that controls the VM.
 struct APIOptions: ParsableArguments {
@@ -21,7 +22,13 @@ struct APIOptions: ParsableArguments {
     @Flag(help: "Go on, for the API's clients, when the guest powers off or dies.")
     var noShutdown = false
 
-    @Option(name: .customLong("self-test"), help: "What the self-test guest is to do, for example mode=hello.")
+    @Option(
+        name: .customLong("self-test"),
+        help: ArgumentHelp(
+            """
+            What the self-test guest is to do: key=value words in one argument, for example mode=hello. Modes: \
+            \(SelfTestCommandLine.modes.joined(separator: ", ")).
+            """, valueName: "words"))
     var selfTest: String?
 
     func validate() throws {

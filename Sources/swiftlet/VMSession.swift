@@ -41,6 +41,9 @@ enum VMSession {
     ) -> Int32 {
         do {
             let logger = try logging.makeLogger()
+            if let words = api.selfTest, let mistake = SelfTestCommandLine.mistake(words) {
+                throw UsageError("--self-test: \(mistake)")
+            }
             let parsed = try configuration()
             for warning in parsed?.warnings ?? [] { logger.warning("\(warning)") }
             if parsed != nil { logger.info("the spec is valid") }
