@@ -74,16 +74,34 @@ enum FieldErrors {
                 + "reserve them by writing to \(directory)/nr_hugepages, or leave hugepages out")
     }
 
+    /// Looks whether the host could ever hold the guest's memory; how much of it is free now is not asked, since guests
+    /// rarely use all that they have.
+    ///
+    /// - Parameter host: the host's RAM and swap space in bytes.
+    static func checkMemory(_ plan: MachinePlan, host: (ram: UInt64, swap: UInt64) = HostProbe.memory)
+        throws(MachineError)
+    {
+        let wanted = plan.memory.ranges.reduce(0) { $0 + $1.size }
+        let (limit, overflow) = host.ram.addingReportingOverflow(host.swap)
+        // Huge pages are counted by themselves.
+        guard plan.backing.hugePageSize == nil, !overflow, wanted > limit else { return }
+        throw .host(
+            "$.memory.size: \(wanted >> 20) MiB are more than this host could ever hold, \(host.ram >> 20) MiB of RAM and "
+                + "\(host.swap >> 20) MiB of swap; lower it, or add swap space")
+    }
+
     /// More vCPUs than KVM takes.
     static func vcpus(_ wanted: Int, limit: Int) -> MachineError {
         .host("$.cpus.boot_vcpus: \(wanted) vCPUs are more than this host's KVM takes; make it at most \(limit)")
     }
 
     /// A vCPU thread that may not run on the processors that the spec names.
-    static func affinity(_ vcpu: Int, _ processors: [Int], _ error: HostError) -> MachineError {
-        guard error.errno == .invalid else { return .host("$.cpus.affinity: vCPU \(vcpu): \(error)") }
+    static func affinity(_ vcpu: Int, _ plan: PlannedProcessors, _ error: HostError) -> MachineError {
+        let field = "$.cpus.affinity[\(plan.affinityEntries[vcpu] ?? 0)].host_cpus"
+        guard error.errno == .invalid else { return .host("\(field): vCPU \(vcpu): \(error)") }
+        let processors = plan.affinity[vcpu] ?? []
         return .spec(
-            "$.cpus.affinity: vCPU \(vcpu): this process may run on none of the host CPUs "
+            "\(field): vCPU \(vcpu): this process may run on none of the host CPUs "
                 + "\(processors.map(String.init).joined(separator: ", ")); name some that are online (see nproc, taskset)"
         )
     }

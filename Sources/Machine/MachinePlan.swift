@@ -39,6 +39,8 @@ package struct PlannedProcessors: Equatable, Sendable {
     package let topology: ProcessorTopology
     /// Host processors of a vCPU, by its number.
     package let affinity: [Int: [Int]]
+    /// The entry of the configuration's list that binds a vCPU, by the vCPU's number.
+    package let affinityEntries: [Int: Int]
     /// The limit on the width of guest-physical addresses.
     package let physicalAddressBits: UInt32?
 

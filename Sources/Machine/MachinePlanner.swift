@@ -71,10 +71,14 @@ package struct MachinePlanner {
                     dies: UInt32($0.diesPerPackage), packages: UInt32($0.packages))
             } ?? ProcessorTopology(flat: config.maxVCPUs)
         var affinity: [Int: [Int]] = [:]
-        for entry in config.affinity { affinity[Int(entry.vcpu), default: []] += entry.hostCPUs.map { Int($0) } }
+        var entries: [Int: Int] = [:]
+        for (index, entry) in config.affinity.enumerated() {
+            affinity[Int(entry.vcpu), default: []] += entry.hostCPUs.map { Int($0) }
+            entries[Int(entry.vcpu)] = index
+        }
         return PlannedProcessors(
             boot: Int(config.bootVCPUs), maximum: Int(config.maxVCPUs), topology: topology, affinity: affinity,
-            physicalAddressBits: bits)
+            affinityEntries: entries, physicalAddressBits: bits)
     }
 
     private func devices(_ config: VMConfig) -> [(id: String, kind: PlannedDevice.Kind)] {

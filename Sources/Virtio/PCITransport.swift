@@ -17,6 +17,10 @@ package struct PCITransportEnvironment: Sendable {
     /// Hears when a driver has set its device up (true) or reset it: the device's id. Called on vCPU threads; must not
     /// block.
     package var driverChanged: @Sendable (String, Bool) -> Void = { _, _ in }
+    /// Hears what becomes of the device: its id and activation, reset, a move of its registers. nil: nobody listens.
+    package var note: (@Sendable (String, String) -> Void)?
+    /// Hears each step of the driver's beginning, too. nil: nobody listens.
+    package var trace: (@Sendable (String, String) -> Void)?
 
     package init(
         memory: GuestMemory, connector: any InterruptConnector, notifier: any NotificationConnector,
@@ -164,8 +168,14 @@ package final class PCITransport: PCIFunction, VirtioTransport {
     package func placed(bar: Int, at address: UInt64?) {
         guarded.withLock { guarded in
             if let old = guarded.address { watch(old, assign: false) }
-            guarded.address = guarded.isGone ? nil : address
-            if let address = guarded.address { watch(address, assign: true) }
+            let place = guarded.isGone ? nil : address
+            if let note = environment.note, guarded.address != place {
+                note(
+                    device.id,
+                    place.map { "its registers are at 0x\(String($0, radix: 16))" } ?? "its registers are off")
+            }
+            guarded.address = place
+            if let place { watch(place, assign: true) }
         }
     }
 

@@ -109,6 +109,7 @@ extension PCITransport {
 
     private func writeStatus(_ guarded: inout Guarded, _ value: UInt8) {
         let wanted = DeviceStatus(rawValue: value)
+        environment.trace?(device.id, "its driver writes the status 0x\(String(value, radix: 16))")
         if value == 0 {
             let wasActive = guarded.active
             resetDevice(&guarded)
@@ -146,6 +147,10 @@ extension PCITransport {
         do {
             try device.activate(activation)
             guarded.active = true
+            if let note = environment.note {
+                let sizes = queues.map { "\($0.index):\($0.config.size)" }.joined(separator: " ")
+                note(device.id, "activated, queues \(sizes), features 0x\(String(registers.driverFeatures, radix: 16))")
+            }
         } catch {
             needsReset("\(error)")
         }
@@ -159,6 +164,7 @@ extension PCITransport {
         if guarded.active {
             _ = device.deactivate()
             guarded.active = false
+            environment.note?(device.id, "reset")
         }
         let configuration = guarded.registers.configuration
         guarded.registers = PCITransportState(

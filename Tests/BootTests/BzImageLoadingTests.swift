@@ -107,7 +107,7 @@ struct BzImageLoadingTests {
         }
         #expect(refusal(scratch.path)?.contains("is a directory; name the file in it") == true)
         #expect(refusal(scratch.path("no"))?.contains("cannot be opened: No such file or directory (ENOENT)") == true)
-        #expect(refusal(try scratch.write("empty", ""))?.hasSuffix("is empty") == true)
+        #expect(refusal(try scratch.write("empty", ""))?.hasSuffix("is empty; fetch or build it again") == true)
         #expect(refusal("/dev/null")?.contains("is not a regular file") == true)
     }
 

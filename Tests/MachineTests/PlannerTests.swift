@@ -82,10 +82,34 @@ import Testing
         var config = VMConfig()
         config.cpus = CPUsConfig(boot: 2, max: 12)
         config.cpus.topology = CPUTopology(threadsPerCore: 2, coresPerDie: 3, diesPerPackage: 1, packages: 2)
-        config.cpus.affinity = [CPUAffinity(vcpu: 1, hostCPUs: [0, 1])]
+        config.cpus.affinity = [CPUAffinity(vcpu: 0, hostCPUs: [3]), CPUAffinity(vcpu: 1, hostCPUs: [0, 1])]
         let processors = try planner.plan(config).processors
         #expect(processors.apicIDs == [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13])
-        #expect(processors.boot == 2 && processors.maximum == 12 && processors.affinity == [1: [0, 1]])
+        #expect(processors.boot == 2 && processors.maximum == 12 && processors.affinity == [0: [3], 1: [0, 1]])
+        #expect(processors.affinityEntries == [0: 0, 1: 1])
+    }
+
+    @Test func refusesMemoryThatTheHostCouldNeverHold() throws {
+        var config = VMConfig()
+        config.memory.size = 6 * gibibyte
+        var plan = try planner.plan(config)
+        #expect(throws: Never.self) { try FieldErrors.checkMemory(plan, host: (4 * gibibyte, 2 * gibibyte)) }
+        let error = #expect(throws: MachineError.self) {
+            try FieldErrors.checkMemory(plan, host: (4 * gibibyte, gibibyte))
+        }
+        #expect(
+            error?.description
+                == "$.memory.size: 6144 MiB are more than this host could ever hold, 4096 MiB of RAM and 1024 MiB of swap; "
+                + "lower it, or add swap space")
+        guard case .host = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        // Sums that overflow are no reason to refuse.
+        #expect(throws: Never.self) { try FieldErrors.checkMemory(plan, host: (.max, .max)) }
+        config.memory.hugepages = true
+        plan = try planner.plan(config)
+        #expect(throws: Never.self) { try FieldErrors.checkMemory(plan, host: (gibibyte, 0)) }
     }
 
     @Test func usesThe32BitWindowWhereThereIsNoOther() throws {

@@ -54,15 +54,17 @@ struct TransportBench {
 
     final class Reports: Sendable {
         let lines = Mutex<[String]>([])
+        let notes = Mutex<[String]>([])
     }
 
     init(queues: Int = 2) throws {
         device = FakeDevice(queues: queues)
         let reports = Reports()
         self.reports = reports
-        let environment = PCITransportEnvironment(
+        var environment = PCITransportEnvironment(
             memory: try makeMemory(), connector: interrupts, notifier: notifications,
             report: { id, what in reports.lines.withLock { $0.append("\(id): \(what)") } })
+        environment.note = { id, what in reports.notes.withLock { $0.append("\(id): \(what)") } }
         transport = try PCITransport(device, at: Self.base, environment)
     }
 

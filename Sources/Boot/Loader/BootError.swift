@@ -11,9 +11,12 @@ package struct BootError: Error, Equatable, Sendable, CustomStringConvertible {
     package let problem: String
     /// What to do about it.
     package let remedy: String?
+    /// The kernel's reason, where a file cannot be opened.
+    package let errno: Errno?
 
-    package init(_ field: String, _ subject: String, _ problem: String, remedy: String? = nil) {
+    package init(_ field: String, _ subject: String, _ problem: String, remedy: String? = nil, errno: Errno? = nil) {
         (self.field, self.subject, self.problem, self.remedy) = (field, subject, problem, remedy)
+        self.errno = errno
     }
 
     package var description: String {

@@ -22,12 +22,24 @@ package struct LoadedPayload: Equatable, Sendable {
     package let ranges: [LoadedRange]
     /// The boot protocol's name.
     package let boot: String
+
+    /// The protocol and what was loaded, for people: a command line without its end, none where it is empty.
+    package var words: String {
+        let parts = ranges.compactMap { range -> String? in
+            guard range.name == PayloadLoader.commandLineName else { return "\(range.name) \(range.size) bytes" }
+            return range.size > 1 ? "\(range.name) \(range.size - 1) bytes" : nil
+        }
+        return ([boot] + parts).joined(separator: ", ")
+    }
 }
 
 /// Recognises a payload and loads it.
 package enum PayloadLoader {
     /// The longest command line of a kernel that does not say its own limit: COMMAND_LINE_SIZE less the end.
     package static let commandLineLimit = 2047
+
+    /// The range of the command line.
+    static let commandLineName = "command line"
 
     private enum Image {
         case elf(ELFImage)
@@ -58,7 +70,7 @@ package enum PayloadLoader {
         try write(commandLine, at: BootLayout.commandLine, memory)
         var ranges = [
             LoadedRange(name: "kernel", address: kernel.lowerBound, size: kernel.upperBound - kernel.lowerBound),
-            LoadedRange(name: "command line", address: BootLayout.commandLine, size: UInt64(commandLine.count)),
+            LoadedRange(name: commandLineName, address: BootLayout.commandLine, size: UInt64(commandLine.count)),
         ]
         if let initramfs {
             ranges.append(

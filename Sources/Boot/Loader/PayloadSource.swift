@@ -35,14 +35,14 @@ package final class PayloadSource: Sendable {
                 case .accessDenied: "give this user the right to read it"
                 default: nil
                 }
-            throw BootError(field, path, "cannot be opened: \(error.errno)", remedy: remedy)
+            throw BootError(field, path, "cannot be opened: \(error.errno)", remedy: remedy, errno: error.errno)
         }
         switch status.kind {
         case .regular: break
         case .directory: throw BootError(field, path, "is a directory", remedy: "name the file in it")
         default: throw BootError(field, path, "is not a regular file", remedy: "copy it into one")
         }
-        guard status.size > 0 else { throw BootError(field, path, "is empty") }
+        guard status.size > 0 else { throw BootError(field, path, "is empty", remedy: "fetch or build it again") }
         storage = .file(file)
         (self.field, name, size) = (field, path, UInt64(status.size))
     }

@@ -27,14 +27,17 @@ final class DeviceSlots: Sendable {
 
     let root: PCIRoot
     private let environment: PCITransportEnvironment
+    private let details: BootDetails
     private let entries = Mutex<[UInt8: Entry]>([:])
 
     init(_ root: PCIRoot, _ machine: VMHandle, _ memory: GuestMemory, _ events: InstanceEvents) {
         self.root = root
+        details = events.details
         var environment = PCITransportEnvironment(
             memory: memory, connector: KVMInterruptConnector(machine, InterruptRouter(machine)),
             notifier: KVMNotificationConnector(machine), report: events.report)
         environment.driverChanged = events.driverChanged
+        (environment.note, environment.trace) = (details.deviceNotes, details.deviceTraces)
         self.environment = environment
     }
 
@@ -69,6 +72,7 @@ final class DeviceSlots: Sendable {
     /// - Parameter registers: where its registers lie until the guest moves them; 0 leaves that to the guest.
     /// - Throws: when the slot is taken or the host has no more descriptors; nothing is left then.
     func insert(_ device: any VirtioDevice, _ planned: PlannedDevice, at registers: UInt64) throws {
+        details.device(planned, device)
         let transport = try PCITransport(device, at: registers, environment)
         guard root.insert(transport, device: Int(planned.address.device)) else {
             throw MachineError.spec("\(planned.id): the PCI slot \(planned.address) is taken")

@@ -19,6 +19,8 @@ struct InstanceEvents: Sendable {
     let report: @Sendable (String, String) -> Void
     /// A phase of the build is done: its name, and details.
     let phase: @Sendable (String, String) -> Void
+    /// Takes what the machine is made of.
+    let details: BootDetails
     /// The guest let go of the device in a slot, which waits for `MachineInstance.finishRemoval`.
     var ejected: @Sendable (UInt8) -> Void = { _ in }
     /// A driver has set a device up (true) or reset it: its id.
@@ -48,8 +50,11 @@ final class MachineInstance: Sendable {
         plan = backends.plan
         let system = try KVMSystem()
         machine = try system.createVM()
+        let details = events.details
+        details.capabilities(system)
         try Self.preparePlatform(machine, system)
         try FieldErrors.checkHugePages(plan)
+        try FieldErrors.checkMemory(plan)
         let memory = try GuestMemory(plan.memory.ranges, plan.backing)
         for (slot, range) in memory.ranges.enumerated() {
             try machine.setMemory(
@@ -57,6 +62,7 @@ final class MachineInstance: Sendable {
                 hostAddress: memory.hostAddress(ofRegion: slot))
         }
         self.memory = memory
+        details.memory(memory)
         events.phase("memory", "\(memory.size >> 20) MiB in \(memory.ranges.count) range(s)")
 
         let stopping = StopFlag()
@@ -76,10 +82,9 @@ final class MachineInstance: Sendable {
         (acpi, hotPlug, debugPort, serial) = (legacy.acpi, legacy.hotPlug, legacy.debugPort, legacy.serial)
         serialPort = backends.lines.serial
 
-        let loaded = try Self.loadPayload(backends, memory)
-        events.phase(
-            "payload", "\(loaded.boot), \(loaded.ranges.map { "\($0.name) \($0.size) bytes" }.joined(separator: ", "))")
-        let handles = try Self.createVCPUs(plan, system, machine, entry: loaded.entry)
+        let loaded = try Self.loadPayload(backends, memory, details)
+        events.phase("payload", loaded.words)
+        let handles = try Self.createVCPUs(plan, system, machine, entry: loaded.entry, details)
         let buses = (legacy.ports, MemoryBus(pci: slots.root))
         runners = try handles.enumerated().map { index, handle in
             try VCPURunner(index, handle, buses: buses, stopping: stopping) { vcpu, failure in
@@ -104,7 +109,9 @@ final class MachineInstance: Sendable {
         }
     }
 
-    private static func loadPayload(_ backends: Backends, _ memory: GuestMemory) throws -> LoadedPayload {
+    private static func loadPayload(
+        _ backends: Backends, _ memory: GuestMemory, _ details: BootDetails
+    ) throws -> LoadedPayload {
         let plan = backends.plan
         var devices: ACPIMachine.LegacyDevices = [.clock]
         if plan.serial != nil { devices.insert(.serial) }
@@ -117,11 +124,15 @@ final class MachineInstance: Sendable {
         let tables = try ACPITables.build(description)
         for block in tables.blocks { try memory.write(block.bytes, at: block.address) }
         try memory.write(ResetVector.code, at: MachineLayout.resetVector)
-        return try PayloadLoader.load(backends.payload, into: memory, map: plan.memory, rsdp: tables.rsdp)
+        details.tables(tables)
+        let loaded = try PayloadLoader.load(backends.payload, into: memory, map: plan.memory, rsdp: tables.rsdp)
+        details.payload(loaded)
+        return loaded
     }
 
     private static func createVCPUs(
-        _ plan: MachinePlan, _ system: borrowing KVMSystem, _ machine: VMHandle, entry: EntryState
+        _ plan: MachinePlan, _ system: borrowing KVMSystem, _ machine: VMHandle, entry: EntryState,
+        _ details: BootDetails
     ) throws -> [VCPUHandle] {
         let limit = system.value(of: .maximumVCPUs)
         guard limit == 0 || plan.processors.boot <= limit else {
@@ -129,14 +140,18 @@ final class MachineInstance: Sendable {
         }
         let supported = try system.supportedCPUID()
         let tscDeadline = system.value(of: .tscDeadline) != 0
+        let hostBrand = GuestCPUID.hasBrand(supported) ? [] : GuestCPUID.brandLeaves.map { CPUIDEntry.host($0) }
         var handles: [VCPUHandle] = []
         for apicID in plan.processors.apicIDs.prefix(plan.processors.boot) {
             let handle = try machine.createVCPU(id: apicID)
-            let source = CPUIDSource(
+            var source = CPUIDSource(
                 supported: supported, topology: plan.processors.topology,
                 physicalAddressBits: plan.processors.physicalAddressBits,
                 tscKilohertz: try? handle.tscKilohertz(), tscDeadline: tscDeadline)
-            try VCPUSetup.prepare(handle, cpuid: GuestCPUID.entries(source, apicID: apicID))
+            source.hostBrand = hostBrand
+            let leaves = GuestCPUID.entries(source, apicID: apicID)
+            details.processor(handles.count, apicID: apicID, leaves)
+            try VCPUSetup.prepare(handle, cpuid: leaves)
             handles.append(handle)
         }
         if let first = handles.first { try entry.apply(to: first) }
@@ -151,7 +166,7 @@ final class MachineInstance: Sendable {
     func start() throws {
         try KickSignal.install()
         do {
-            for runner in runners { try runner.start(on: plan.processors.affinity[runner.index]) }
+            for runner in runners { try runner.start(plan.processors) }
         } catch {
             _ = stop()
             throw error

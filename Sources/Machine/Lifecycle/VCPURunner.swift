@@ -54,16 +54,16 @@ final class VCPURunner: Sendable {
         self.failed = failed
     }
 
-    /// Starts the thread `vcpuN`, on the given processors if there are any.
-    func start(on processors: [Int]?) throws {
+    /// Starts the thread `vcpuN`, on the host processors that the plan binds it to if there are any.
+    func start(_ plan: PlannedProcessors) throws {
         let started = try Thread("vcpu\(index)") { [self] in
             run()
             ended.store(true, ordering: .releasing)
         }
         thread.withLock { $0 = started }
-        guard let processors else { return }
+        guard let processors = plan.affinity[index] else { return }
         do throws(HostError) { try started.pin(to: processors) } catch {
-            throw FieldErrors.affinity(index, processors, error)
+            throw FieldErrors.affinity(index, plan, error)
         }
     }
 

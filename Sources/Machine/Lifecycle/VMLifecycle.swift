@@ -68,9 +68,9 @@ extension VMM {
         let plan = try MachinePlanner().plan(config)
         logger.info("the machine is planned", metadata: ["pci": "\(plan.devices.count)"])
         let (logger, mailbox) = (logger, controller.mailbox)
-        let lines = try ConsoleBackends(
-            plan,
-            ConsoleBackends.Events(report: { logger.warning("\($0)") }, quit: { mailbox.send(.quit) }))
+        let events = ConsoleBackends.Events(report: { logger.warning("\($0)") }, quit: { mailbox.send(.quit) })
+        let lines: ConsoleBackends
+        do { lines = try ConsoleBackends(plan, events) } catch { throw PlannedFiles.completed(error, plan) }
         for (name, path) in lines.terminals.sorted(by: { $0.key < $1.key }) { logger.notice("\(name) is at \(path)") }
         vm = CreatedVM(config, names, plan, lines)
         publish()
@@ -106,7 +106,10 @@ extension VMM {
         startLimit()
         // Anew, from a configuration whose devices may have changed.
         vm.plan = try MachinePlanner().plan(vm.config)
-        let backends = try Backends(vm.plan, selfTest: options.selfTest, lines: vm.lines, taps: vm.taps)
+        let backends: Backends
+        do { backends = try Backends(vm.plan, selfTest: options.selfTest, lines: vm.lines, taps: vm.taps) } catch {
+            throw PlannedFiles.completed(error, vm.plan)
+        }
         for (id, name) in backends.interfaces { logger.info("\(id) is the interface \(name)") }
         vm.backends = backends
         do {
@@ -128,7 +131,7 @@ extension VMM {
                 request: { mailbox.send(.request(life: life, $0)) },
                 failed: { mailbox.send(.failed(life: life, vcpu: $0, $1)) },
                 report: { logger.warning("\($1)", metadata: ["device": "\($0)"]) },
-                phase: { logger.info("\($0) ready: \($1)") },
+                phase: { logger.info("\($0) ready: \($1)") }, details: BootDetails(logger: logger),
                 ejected: { mailbox.send(.ejected(life: life, slot: $0)) },
                 driverChanged: { emit($1 ? .deviceActivated : .deviceReset, ["id": $0]) }))
         try instance.start()
