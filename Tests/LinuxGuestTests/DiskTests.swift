@@ -56,6 +56,27 @@ extension LinuxGuests {
             }
         }
 
+        /// The second of two disks: the right one of them refuses.
+        @Test func onlyTheReadOnlyDiskOfTwoRefusesWrites() throws {
+            try withGuest("second-readonly") { scratch in
+                var spec = try VMConfiguration(tests: "readonly", "writable", words: "swiftlet.readonly=vdb")
+                let (first, second) = (
+                    try scratch.sparse("first", bytes: 1 << 20), try scratch.sparse("second", bytes: 1 << 20)
+                )
+                try overwriteStart(of: first, with: "the first disk's")
+                try overwriteStart(of: second, with: "the second disk.")
+                spec.disks = [.init(path: first), .init(path: second, readonly: true)]
+                let before = try scratch.read("second")
+                let report = try LinuxGuest.run(spec, in: scratch)
+                try #require(report.isClean, "\(report)")
+                #expect(report["readonly-flag"] == "1" && report["readonly-write"] == "refused", "\(report)")
+                #expect(report["readonly-text"] == "the second disk.")
+                #expect(report["writable"] == "yes", "\(report)")
+                #expect(try scratch.read("second") == before)
+                #expect(try scratch.read("first").starts(with: Array("written by guest".utf8)))
+            }
+        }
+
         private func makeFileSystem(_ files: [String: [UInt8]], in scratch: ScratchDirectory) throws -> String {
             let tree = scratch.path("tree")
             try FileManager.default.createDirectory(atPath: tree, withIntermediateDirectories: false)

@@ -82,6 +82,27 @@ extension LinuxGuests {
             }
         }
 
+        /// The terminal around `swiftlet` changes its size, as a window does.
+        @Test func theConsoleFollowsTheTerminalsSize() throws {
+            try withGuest("resize") { scratch in
+                var spec = try VMConfiguration(tests: "resize")
+                (spec.serial, spec.console) = (.file(scratch.path("out")), .tty)
+                let guest = try LinuxGuest(spec, in: scratch, .terminal)
+                try guest.process.resize(columns: 91, rows: 33)
+                func result(_ key: String) throws -> String? {
+                    GuestReport.lines(in: (try? text(scratch, "out")) ?? "").first { $0.key == key }?.value
+                }
+                _ = guest.deadline.wait(every: .milliseconds(50)) {
+                    (try? result("resize-before")) != nil || guest.process.ending != nil
+                }
+                #expect(try result("resize-before") == "33 91", "\(guest.process.evidence)")
+                try guest.process.resize(columns: 132, rows: 43)
+                let report = try guest.finish()
+                try #require(report.ending == .exited(0), "\(report)")
+                #expect(try result("resize-after") == "43 132")
+            }
+        }
+
         private func configuration(
             serial: VMConfiguration.Port, console: VMConfiguration.Port, reads: String...
         ) throws -> VMConfiguration {

@@ -120,6 +120,14 @@ package final class ChildProcess: Sendable {
         if let file { close(file) }
     }
 
+    /// Gives the process's terminal another size; the kernel sends SIGWINCH.
+    package func resize(columns: UInt16, rows: UInt16) throws {
+        var size = winsize(ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0)
+        // SAFETY: the request reads the local.
+        let result = state.withLock { state in unsafe ioctl(state.input ?? -1, UInt(TIOCSWINSZ), &size) }
+        guard result == 0 else { throw SpawnError(action: "resize the terminal of \(command.program)", number: errno) }
+    }
+
     /// Sends a signal to the process alone, unless it has ended.
     package func signal(_ number: Int32) {
         _ = ending
