@@ -1,6 +1,7 @@
 import Boot
 import CharBackend
 import Memory
+import PCI
 
 /// A plan in words, for people and for scripts.
 package struct PlanReport: Encodable, Sendable {
@@ -14,10 +15,11 @@ package struct PlanReport: Encodable, Sendable {
     /// A function on the PCI bus.
     package struct Device: Encodable, Sendable {
         let bdf: String
-        let id: String
+        let id: String?
         let type: String
-        let backend: String
-        let registers: String
+        /// What the host has behind it; the host bridge has nothing, and no registers or vectors either.
+        let backend: String?
+        let registers: String?
         let vectors: Int
     }
 
@@ -31,8 +33,18 @@ package struct PlanReport: Encodable, Sendable {
     package struct Processors: Encodable, Sendable {
         let boot: Int
         let max: Int
-        let topology: String
+        let topology: Topology
         let apicIDs: [UInt32]
+
+        private enum CodingKeys: String, CodingKey {
+            // The second word as one: in snake case it is `apic_ids`.
+            case boot, max, topology, apicIDs = "apicIds"
+        }
+    }
+
+    /// How vCPUs are grouped, with the names of the spec.
+    package struct Topology: Encodable, Sendable {
+        let packages: UInt32, diesPerPackage: UInt32, coresPerDie: UInt32, threadsPerCore: UInt32
     }
 
     let memory: [Range]
@@ -49,9 +61,12 @@ package struct PlanReport: Encodable, Sendable {
         let topology = plan.processors.topology
         cpus = Processors(
             boot: plan.processors.boot, max: plan.processors.maximum,
-            topology: "\(topology.packages) package(s), \(topology.dies) die(s) each, \(topology.cores) core(s) each, "
-                + "\(topology.threads) thread(s) each", apicIDs: plan.processors.apicIDs)
-        pci = plan.devices.map(Self.device)
+            topology: Topology(
+                packages: topology.packages, diesPerPackage: topology.dies, coresPerDie: topology.cores,
+                threadsPerCore: topology.threads), apicIDs: plan.processors.apicIDs)
+        let bridge = Device(
+            bdf: "\(PCIAddress(device: 0))", id: nil, type: "host bridge", backend: nil, registers: nil, vectors: 0)
+        pci = [bridge] + plan.devices.map(Self.device)
         var lines = [Interrupt(gsi: MachineLayout.eventGSI, device: "ACPI events")]
         if plan.serial != nil { lines.insert(Interrupt(gsi: MachineLayout.serialGSI, device: "ttyS0"), at: 0) }
         interrupts = lines
@@ -71,8 +86,14 @@ package struct PlanReport: Encodable, Sendable {
         func range(_ name: String, _ range: Swift.Range<UInt64>) -> Range {
             Range(name: name, address: hex(range.lowerBound), size: range.upperBound - range.lowerBound)
         }
-        var ranges = plan.memory.ranges.map { Range(name: "RAM", address: hex($0.address), size: $0.size) }
-        ranges.append(range("ACPI tables", MachineLayout.acpiTables))
+        var ranges = plan.memory.entries.filter { $0.kind == .usable }.map {
+            Range(name: "RAM", address: hex($0.address), size: $0.size)
+        }
+        // RAM on the host, and reserved in the map that the guest gets.
+        let (area, tables) = (MachineLayout.biosArea, MachineLayout.acpiTables)
+        ranges.append(range("reserved", area.lowerBound..<tables.lowerBound))
+        ranges.append(range("ACPI tables", tables))
+        ranges.append(range("reserved (reset vector)", tables.upperBound..<area.upperBound))
         ranges.append(range("PCI 32-bit window", plan.windows.memory32))
         ranges.append(range("PCI configuration (ECAM)", MachineLayout.ecam))
         if !plan.windows.memory64.isEmpty { ranges.append(range("PCI 64-bit window", plan.windows.memory64)) }
@@ -130,13 +151,21 @@ package struct PlanReport: Encodable, Sendable {
         for range in memory {
             lines.append("  " + Self.columns([(range.address, 18), (Self.size(range.size), 12)]) + range.name)
         }
-        lines.append("vCPUs  \(cpus.boot) at boot, \(cpus.max) at most: \(cpus.topology)")
+        let topology = cpus.topology
+        lines.append(
+            "vCPUs  \(cpus.boot) at boot, \(cpus.max) at most: \(topology.packages) package(s), "
+                + "\(topology.diesPerPackage) die(s) each, \(topology.coresPerDie) core(s) each, "
+                + "\(topology.threadsPerCore) thread(s) each")
         lines.append("PCI functions")
-        lines.append("  " + Self.columns([("0000:00:00.0", 14), ("", 14)]) + "host bridge")
         for device in pci {
+            let head = "  " + Self.columns([(device.bdf, 14), (device.id ?? "", 14)])
+            guard let registers = device.registers, let backend = device.backend else {
+                lines.append(head + device.type)
+                continue
+            }
             lines.append(
-                "  " + Self.columns([(device.bdf, 14), (device.id, 14), (device.type, 15), (device.registers, 15)])
-                    + "\(device.vectors) MSI-X vectors, \(device.backend)")
+                head + Self.columns([(device.type, 15), (registers, 15)])
+                    + "\(device.vectors) MSI-X vectors, \(backend)")
         }
         lines.append("interrupts")
         for line in interrupts { lines.append("  GSI \(line.gsi)  \(line.device)") }

@@ -8,11 +8,15 @@ enum FlagPlaces {
     ]
     private static let keys = ["boot_vcpus": "boot", "max_vcpus": "max"]
 
-    /// An error in the words of the flags.
+    /// An error in the words of the flags, line for line.
     static func words(_ error: any Error) -> String {
-        let text = "\(error)"
-        guard error is MachineError, text.hasPrefix("$."), let end = text.firstIndex(of: ":") else { return text }
-        return (flag(String(text[text.index(text.startIndex, offsetBy: 2)..<end])) ?? "--kernel") + text[end...]
+        guard error is MachineError else { return "\(error)" }
+        return "\(error)".split(separator: "\n").map(words).joined(separator: "\n")
+    }
+
+    private static func words(_ line: Substring) -> String {
+        guard line.hasPrefix("$."), let end = line.firstIndex(of: ":") else { return String(line) }
+        return (flag(String(line[line.index(line.startIndex, offsetBy: 2)..<end])) ?? "--kernel") + line[end...]
     }
 
     /// `disks[1].path` as `--disk #2: key 'path'`.

@@ -15,13 +15,23 @@ enum SpecFile {
         do {
             bytes = try load(path)
         } catch {
-            let hint = error.errno == .isDirectory ? "; name the JSON file in it" : ""
-            throw MachineError.spec("\(path == "-" ? "standard input" : path): cannot be read: \(error.errno)\(hint)")
+            let name = path == "-" ? "standard input" : path
+            throw MachineError.spec("\(name): cannot be read: \(error.errno); \(remedy(error.errno))")
         }
         do {
             return try VMConfig.parse(bytes, mode: .strict)
         } catch {
             throw MachineError.spec("\(error)")
+        }
+    }
+
+    private static func remedy(_ errno: Errno) -> String {
+        switch errno {
+        case .noSuchFile: "check the path"
+        case .isDirectory: "name the JSON file in it"
+        case .accessDenied, .notPermitted: "give this user the right to read it"
+        case .tooLarge: "a spec has at most \(limit >> 20) MiB; name the JSON file"
+        default: "name a readable JSON file, or - for standard input"
         }
     }
 

@@ -24,7 +24,7 @@ import Testing
             "give an uncompressed vmlinux")
         expectRefusal(try run(#""kernel":"\#(scratch.path)""#), 65, "$.payload.kernel: ", "is a directory", "name")
         let empty = try scratch.write("empty", [UInt8]())
-        expectRefusal(try run(#""kernel":"\#(empty)""#), 65, "$.payload.kernel: \(empty): is empty")
+        expectRefusal(try run(#""kernel":"\#(empty)""#), 65, "$.payload.kernel: \(empty): is empty", "fetch or build")
     }
 
     @Test func namesATruncatedELF() throws {

@@ -65,7 +65,8 @@ import Testing
         expectRefusal(try Swiftlet.run(spec: "[]"), 65, "$: got ", "expected an object")
         expectRefusal(try Swiftlet.run(spec: "{\"a\":\"\u{0}"), 65, "$: not valid JSON")
         let deep = String(repeating: "[", count: 100_000)
-        expectRefusal(try Swiftlet.run(spec: deep), 65, "$")
+        expectRefusal(
+            try Swiftlet.run(spec: deep), 65, "$: not valid JSON", "deeper than 128 levels", "a spec needs six")
     }
 
     @Test func namesEveryMistakeOnALineOfItsOwn() throws {
@@ -82,10 +83,12 @@ import Testing
     @Test func namesASpecThatCannotBeRead() throws {
         let scratch = try ScratchDirectory("spec")
         expectRefusal(
-            try Swiftlet.run(["run", scratch.path("no")]), 65, "\(scratch.path("no")): cannot be read", "ENOENT")
+            try Swiftlet.run(["run", scratch.path("no")]), 65, "\(scratch.path("no")): cannot be read", "ENOENT",
+            "check the path")
         expectRefusal(
             try Swiftlet.run(["run", scratch.path]), 65, "\(scratch.path): cannot be read", "name the JSON file")
         try scratch.sparse("huge", bytes: 64 << 20)
-        expectRefusal(try Swiftlet.run(["run", scratch.path("huge")]), 65, "\(scratch.path("huge")): cannot be read")
+        expectRefusal(
+            try Swiftlet.run(["run", scratch.path("huge")]), 65, "\(scratch.path("huge")): cannot be read", "at most")
     }
 }

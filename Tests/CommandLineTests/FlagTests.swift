@@ -55,15 +55,22 @@ import Testing
     }
 
     @Test(arguments: [
-        "--restore=source_url=/x", "--balloon=size=1M",
-        "--fs=tag=a", "--pmem=file=/x", "--device=path=/x", "--user-device=socket=/x", "--vdpa=path=/x",
-        "--numa=guest_numa_id=0", "--memory-zone=id=0", "--pci-segment=pci_segment=0", "--landlock-rules=path=/x",
-        "--platform=num_pci_segments=1", "--tpm=socket=/x", "--watchdog", "--pvpanic", "--landlock",
-        "--seccomp=true",
+        "--restore=source_url=/x", "--balloon=size=1M", "--fs=tag=a", "--pmem=file=/x", "--device=path=/x",
+        "--user-device=socket=/x", "--vdpa=path=/x", "--numa=guest_numa_id=0", "--memory-zone=id=0",
+        "--pci-segment=pci_segment=0", "--landlock-rules=path=/x", "--platform=num_pci_segments=1", "--tpm=socket=/x",
+        "--watchdog", "--pvpanic", "--landlock",
     ]) func refusesByNameWhatDoesNotWorkYet(_ flag: String) throws {
         let name = flag.split(separator: "=")[0]
         expectRefusal(
             try Swiftlet.run(["vmm", "--kernel", "/x", flag]), 64, "\(name): is not supported", "leave it out")
+    }
+
+    @Test func namesTheSystemCallFiltersThatWork() throws {
+        for value in ["true", "log"] {
+            expectRefusal(
+                try Swiftlet.run(["vmm", "--kernel", "/x", "--seccomp", value]), 64,
+                "--seccomp: '\(value)' is not supported", "leave it out or give false")
+        }
     }
 
     @Test func namesTheFlagThatIsWrong() throws {

@@ -87,7 +87,7 @@ import Testing
     @Test func anErrorGivesTheTerminalBack() throws {
         try scratch.write("kernel", "no kernel")
         let spec = Swiftlet.ttySpec.dropLast() + #","payload":{"kernel":"kernel"}}"#
-        let shell = try start("", spec: String(spec))
+        let shell = try start("full", spec: String(spec))
         try expectEnd(shell, 65)
         #expect(shell.output.contains("swiftlet: $.payload.kernel: kernel: is neither ELF"), "\(shell.evidence)")
     }

@@ -71,7 +71,10 @@ struct FilterFlag: ParsableArguments {
 
     /// Throws for what this version does not have.
     func refuse() throws(UsageError) {
-        guard seccomp == nil || seccomp == "false" else { throw .unsupported("seccomp") }
+        if let seccomp, seccomp != "false" {
+            throw UsageError(
+                "--seccomp: '\(seccomp)' is not supported by this version of swiftlet; leave it out or give false")
+        }
     }
 }
 
