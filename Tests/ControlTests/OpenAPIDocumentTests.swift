@@ -12,13 +12,33 @@ struct OpenAPIDocumentTests {
         #expect(OpenAPIDocument.bytes == [UInt8](try Data(contentsOf: file)))
     }
 
+    private static let routes = Route.vmm + Route.vm + Route.devices + Route.later + Route.observation
+
     @Test func everyRouteIsDescribedAsItIsCalled() throws {
         let document = try JSONValue.parse(OpenAPIDocument.bytes)
         let paths = try #require(document["paths"]?.members)
-        for route in Route.vmm + Route.vm + Route.devices + Route.later + Route.observation {
+        for route in Self.routes {
             let operation = try #require(
                 paths["/\(route.name)"]?[route.method.rawValue.lowercased()], "\(route.name) is not described")
-            #expect((operation["requestBody"] != nil) == (route.body == .required), "\(route.name)'s body")
+            let body: JSONValue? =
+                switch route.body {
+                case .none: nil
+                case .required: .bool(true)
+                case .any: .bool(false)
+                }
+            #expect(operation["requestBody"]?["required"] == body, "\(route.name)'s body")
+        }
+    }
+
+    @Test func everythingDescribedIsServed() throws {
+        let document = try JSONValue.parse(OpenAPIDocument.bytes)
+        for (path, item) in try #require(document["paths"]?.members) {
+            for method in try #require(item.members).keys {
+                let isServed = Self.routes.contains {
+                    "/\($0.name)" == path && $0.method.rawValue.lowercased() == method
+                }
+                #expect(isServed, "\(method) \(path)")
+            }
         }
     }
 
