@@ -30,6 +30,7 @@ import VirtioNet
         let name = "swladopt0"
         let taps = try AdoptedTaps(ReceivedDescriptors(owning: queues(name, 1)), at: "$")
         #expect(taps.interface == name)
+        try NetBench.silence(name)
         let interface = try NetworkInterface(name)
         try interface.setUp()
         let wire = try PacketSocket(name)

@@ -66,8 +66,13 @@ final class NetBench {
         let queues = multiQueue ? ["multi_queue"] : []
         let made = try runProcess(Command("ip", ["tuntap", "add", "mode", "tap", "name", name, "vnet_hdr"] + queues))
         guard made.succeeded else { throw FakeDriverError(description: "no tap can be made here: \(made)") }
-        try Data("1".utf8).write(to: URL(fileURLWithPath: "/proc/sys/net/ipv6/conf/\(name)/disable_ipv6"))
+        try silence(name)
         return name
+    }
+
+    /// Keeps the host from saying anything on an interface by itself.
+    static func silence(_ name: String) throws {
+        try Data("1".utf8).write(to: URL(fileURLWithPath: "/proc/sys/net/ipv6/conf/\(name)/disable_ipv6"))
     }
 
     private static func removeTap(_ name: String) {
