@@ -81,7 +81,7 @@ import Testing
             var config = Guests.config(vcpus: 2)
             config.serial = ConsoleConfig(file: scratch.path("serial"))
             let disk = try scratch.write(
-                "disk", Array("SWIFTLET-SELFTEST".utf8) + [UInt8](repeating: 0, count: (1 << 20) - 16))
+                "disk", Array("SWIFTLET-SELFTEST".utf8) + [UInt8](repeating: 0, count: (1 << 20) - 17))
             config.disks = [DiskConfig(path: disk)]
             config.disks[0].imageType = .raw
             let vm = try RunningVM()
