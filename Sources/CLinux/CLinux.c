@@ -24,6 +24,8 @@ int cl_set_affinity(pthread_t thread, const void *words, size_t bytes) {
     return pthread_setaffinity_np(thread, bytes, (const cpu_set_t *)words);
 }
 
+int cl_name_thread(pthread_t thread, const char *name) { return pthread_setname_np(thread, name); }
+
 int cl_host_memory(uint64_t *ram, uint64_t *swap) {
     struct sysinfo info;
     if (sysinfo(&info) != 0) return -errno;

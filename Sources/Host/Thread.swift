@@ -60,6 +60,10 @@ package final class Thread: Sendable {
             unsafe box.release()
             throw HostError("start the thread", name, Errno(result))
         }
+        // Whoever looks for the thread by its name, as clients look for `vcpu0`, finds it from here on, though it may not
+        // have run yet. Without /proc it names itself when it does.
+        // SAFETY: the name's bytes live through the call, and the thread is not joined before this object exists.
+        _ = unsafe name.withCString { unsafe cl_name_thread(thread, $0) }
         handle = Atomic(UInt(thread))
     }
 

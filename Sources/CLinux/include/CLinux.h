@@ -138,6 +138,8 @@ static inline uint8_t *cl_kvm_immediate_exit(struct kvm_run *run) { return &run-
 
 // Runs a thread on the processors whose bits are set in `words`; an error number, or 0.
 int cl_set_affinity(pthread_t thread, const void *words, size_t bytes);
+// Names another thread, at most 15 bytes; an error number, or 0. It needs /proc.
+int cl_name_thread(pthread_t thread, const char *name);
 
 // Whether the kernel knows a call: 0, or -errno of a harmless attempt.
 int cl_probe_io_uring(void);
