@@ -81,16 +81,13 @@ struct PrometheusTextTests {
         #expect((own?.resident ?? 0) > 1 << 20 && (own?.threads ?? 0) >= 1)
     }
 
-    /// Prometheus' own parser, where Python has it (`pip install prometheus_client`).
+    /// Prometheus' own parser (Debian's python3-prometheus-client).
     @Test func prometheusOwnParserReadsIt() throws {
         let scratch = try ScratchDirectory("prometheus")
         let file = try scratch.write("metrics", PrometheusText.render(families))
         let program = """
             import sys
-            try:
-                from prometheus_client.parser import text_string_to_metric_families as parse
-            except ImportError:
-                sys.exit(77)
+            from prometheus_client.parser import text_string_to_metric_families as parse
             families = {f.name: f for f in parse(open(sys.argv[1], encoding='utf-8').read())}
             assert families['b_bytes'].samples[0].labels['device'] == 'a "b"\\\\\\n{},=', families['b_bytes']
             assert families['a'].type == 'counter' and families['a'].documentation == 'Says \\\\ and\\na line.'
@@ -103,11 +100,11 @@ struct PrometheusTextTests {
             assert [s.value for s in buckets] == sorted(s.value for s in buckets) and buckets[-1].value == 8
             """
         let process = Process()
-        process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = ["python3", "-c", program, file]
+        // The distribution's: another Python first in PATH has other packages.
+        process.executableURL = URL(filePath: "/usr/bin/python3")
+        process.arguments = ["-c", program, file]
         try process.run()
         process.waitUntilExit()
-        // 77: the parser is not installed; 127: Python is not.
-        #expect([0, 77, 127].contains(process.terminationStatus))
+        #expect(process.terminationStatus == 0)
     }
 }
