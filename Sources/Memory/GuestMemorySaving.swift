@@ -19,7 +19,7 @@ extension GuestMemory {
         while from < length {
             var end = from
             // SAFETY: the range was checked, and `end` and `from` stay below its length, a multiple of the page size.
-            while end < length, unsafe !Self.isZero(base + end, page) { end += page }
+            while end < length, unsafe !Self.isZero(.init(start: base + end, count: page)) { end += page }
             var done = from
             while done < end {
                 let count = min(end - done, 1 << 20)
@@ -32,15 +32,7 @@ extension GuestMemory {
                 done += put
             }
             from = end
-            while from < length, unsafe Self.isZero(base + from, page) { from += page }
+            while from < length, unsafe Self.isZero(.init(start: base + from, count: page)) { from += page }
         }
-    }
-
-    /// Whether the bytes are all zero: the first word tells most pages apart, the comparison with itself, shifted by a
-    /// word, the rest.
-    @unsafe
-    private static func isZero(_ bytes: UnsafeMutableRawPointer, _ count: Int) -> Bool {
-        guard unsafe bytes.loadUnaligned(as: UInt64.self) == 0 else { return false }
-        return unsafe memcmp(bytes, bytes + 8, count - 8) == 0
     }
 }
