@@ -10,7 +10,8 @@ final class CreatedVM {
     var config: VMConfig
     /// Gives out the ids of devices that come later.
     var names: DeviceNames
-    /// What the configuration plans.
+    /// What the configuration plans: what the next boot makes. `backends` know the machine of a guest that is on, whose
+    /// devices keep their slots.
     var plan: MachinePlan
     /// Open as long as the VM exists.
     let lines: ConsoleBackends

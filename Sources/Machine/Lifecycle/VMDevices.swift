@@ -81,8 +81,9 @@ extension VMM {
             try config.validate()
             if let instance = vm.instance, let backends = vm.backends {
                 let device = try plan(backends.plan).device
+                let next = try MachinePlanner().plan(config)
                 let address = try instance.addDevice(device, backends, change.taps?.queues)
-                vm.plan = backends.plan
+                vm.plan = next
                 reply = .device(id: device.id, bdf: "\(address)")
                 logger.info("a device came", metadata: ["id": "\(device.id)", "bdf": "\(address)"])
             } else {
@@ -110,15 +111,14 @@ extension VMM {
         guard isKnown || isLeaving else {
             throw VMError(.notFound, ["There is no device \(id) that can be removed"])
         }
+        let plan = try MachinePlanner().plan(config)
         if let instance = vm.instance {
             guard instance.requestRemoval(id) else {
                 throw VMError(.notFound, ["The guest has no device \(id)"])
             }
             logger.info("the guest is asked to let a device go", metadata: ["id": "\(id)"])
-        } else {
-            vm.plan = try MachinePlanner().plan(config)
         }
-        vm.config = config
+        (vm.config, vm.plan) = (config, plan)
         vm.taps[id] = nil
         publish()
     }
@@ -129,7 +129,6 @@ extension VMM {
             let id = instance.finishRemoval(slot, backends)
         else { return }
         noteRemoved(id, "\(PCIAddress(device: slot))")
-        vm.plan = backends.plan
         publish()
     }
 
@@ -139,7 +138,6 @@ extension VMM {
         let places = Dictionary(
             backends.plan.devices.map { ($0.id, "\($0.address)") }, uniquingKeysWith: { first, _ in first })
         for id in instance.finishRemovals(backends) { noteRemoved(id, places[id] ?? "") }
-        vm.plan = backends.plan
     }
 
     private func noteRemoved(_ id: String, _ bdf: String) {

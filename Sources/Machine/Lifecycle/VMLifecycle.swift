@@ -90,7 +90,7 @@ extension VMM {
             vm?.instance == nil ? .created : vm?.isPaused == true ? .paused : .running
         controller.status.update { content in
             content.config = vm?.config
-            content.plan = vm?.plan
+            content.plan = vm?.backends?.plan ?? vm?.plan
             content.instance = vm?.instance
             content.lines = vm?.lines
             content.state = state
@@ -104,8 +104,6 @@ extension VMM {
         guard let vm else { throw VMError.notCreated }
         emit(.booting)
         startLimit()
-        // Anew, from a configuration whose devices may have changed.
-        vm.plan = try MachinePlanner().plan(vm.config)
         let backends: Backends
         do { backends = try Backends(vm.plan, selfTest: options.selfTest, lines: vm.lines, taps: vm.taps) } catch {
             throw PlannedFiles.completed(error, vm.plan)
