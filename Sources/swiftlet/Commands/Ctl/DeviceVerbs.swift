@@ -134,18 +134,17 @@ struct AddVdpaVerb: AddVerb {
     var config: String
 }
 
-struct RemoveDeviceVerb: ParsableCommand {
+struct RemoveDeviceVerb: ActionVerb {
     static let configuration = CommandConfiguration(
         commandName: "remove-device", abstract: "Remove a device.",
         discussion: "On a running VM the guest has to let go of it; watch shows device-removed when it has.")
+    static let route = "vm.remove-device"
     @OptionGroup var vmm: VMMOptions
     @Argument(help: "The device's id, as info shows it.") var id: String
 
-    func run() throws {
-        try CtlFailure.report { () throws(CtlFailure) in
-            var body = JSONObject()
-            body["id"] = .string(id)
-            try CtlCall(vmm).act("vm.remove-device", body)
-        }
+    func body() throws(CtlFailure) -> JSONObject? {
+        var body = JSONObject()
+        body["id"] = .string(id)
+        return body
     }
 }

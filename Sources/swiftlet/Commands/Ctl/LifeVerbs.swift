@@ -1,17 +1,25 @@
 import ArgumentParser
 import Host
+import Spec
 import SwiftletClient
 
-/// A verb without arguments that has the VMM do something.
+/// A verb that has the VMM do something, by one request.
 protocol ActionVerb: ParsableCommand {
     /// The route behind `/api/v1/`.
     static var route: String { get }
     var vmm: VMMOptions { get }
+    /// The request's body; nil for none, as it is unless the verb has arguments.
+    func body() throws(CtlFailure) -> JSONObject?
 }
 
 extension ActionVerb {
+    func body() throws(CtlFailure) -> JSONObject? { nil }
+
     func run() throws {
-        try CtlFailure.report { () throws(CtlFailure) in try CtlCall(vmm).act(Self.route) }
+        try CtlFailure.report { () throws(CtlFailure) in
+            let body = try body()
+            try CtlCall(vmm).act(Self.route, body)
+        }
     }
 }
 

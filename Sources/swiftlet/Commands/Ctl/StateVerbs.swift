@@ -1,33 +1,31 @@
 import ArgumentParser
 import Spec
 
-struct CoredumpVerb: ParsableCommand {
+struct CoredumpVerb: ActionVerb {
     static let configuration = CommandConfiguration(
         commandName: "coredump", abstract: "Write the guest's memory and registers as an ELF core.",
         discussion: "The VMM writes the file; gdb and crash open it.")
+    static let route = "vm.coredump"
     @OptionGroup var vmm: VMMOptions
     @Argument(help: "file:///PATH") var url: String
 
-    func run() throws {
-        try CtlFailure.report { () throws(CtlFailure) in
-            var body = JSONObject()
-            body["destination_url"] = .string(url)
-            try CtlCall(vmm).act("vm.coredump", body)
-        }
+    func body() throws(CtlFailure) -> JSONObject? {
+        var body = JSONObject()
+        body["destination_url"] = .string(url)
+        return body
     }
 }
 
-struct SnapshotVerb: ParsableCommand {
+struct SnapshotVerb: ActionVerb {
     static let configuration = CommandConfiguration(commandName: "snapshot", abstract: "Save a paused VM.")
+    static let route = "vm.snapshot"
     @OptionGroup var vmm: VMMOptions
     @Argument(help: "file:///DIRECTORY") var url: String
 
-    func run() throws {
-        try CtlFailure.report { () throws(CtlFailure) in
-            var body = JSONObject()
-            body["destination_url"] = .string(url)
-            try CtlCall(vmm).act("vm.snapshot", body)
-        }
+    func body() throws(CtlFailure) -> JSONObject? {
+        var body = JSONObject()
+        body["destination_url"] = .string(url)
+        return body
     }
 }
 
@@ -77,37 +75,35 @@ private enum MigrationArgument {
     }
 }
 
-struct SendMigrationVerb: ParsableCommand {
+struct SendMigrationVerb: ActionVerb {
     static let configuration = CommandConfiguration(
         commandName: "send-migration", abstract: "Move the VM to another VMM.",
         discussion: "Ends when the migration is over.")
+    static let route = "vm.send-migration"
     @OptionGroup var vmm: VMMOptions
     @Flag(help: "Hand the memory over by descriptors, on the same host.") var local = false
     @Argument(help: "tcp:HOST:PORT or unix:/PATH, or destination_url=URL,downtime_ms=N,timeout_s=N,local=on")
     var config: String
 
-    func run() throws {
-        try CtlFailure.report { () throws(CtlFailure) in
-            let verb = "send-migration"
-            var body = try MigrationArgument.object(config, .sendMigration, "destination_url", verb: verb)
-            if local { body["local"] = .bool(true) }
-            try CtlCall(vmm).act("vm.send-migration", body)
-        }
+    func body() throws(CtlFailure) -> JSONObject? {
+        let verb = "send-migration"
+        var body = try MigrationArgument.object(config, .sendMigration, "destination_url", verb: verb)
+        if local { body["local"] = .bool(true) }
+        return body
     }
 }
 
-struct ReceiveMigrationVerb: ParsableCommand {
+struct ReceiveMigrationVerb: ActionVerb {
     static let configuration = CommandConfiguration(
         commandName: "receive-migration", abstract: "Wait for a VM from another VMM.",
         discussion: "Ends when the VM has arrived.")
+    static let route = "vm.receive-migration"
     @OptionGroup var vmm: VMMOptions
     @Argument(help: "tcp:HOST:PORT or unix:/PATH, or receiver_url=URL") var config: String
 
-    func run() throws {
-        try CtlFailure.report { () throws(CtlFailure) in
-            let verb = "receive-migration"
-            let body = try MigrationArgument.object(config, .receiveMigration, "receiver_url", verb: verb)
-            try CtlCall(vmm).act("vm.receive-migration", body)
-        }
+    func body() throws(CtlFailure) -> JSONObject? {
+        let verb = "receive-migration"
+        let body = try MigrationArgument.object(config, .receiveMigration, "receiver_url", verb: verb)
+        return body
     }
 }
