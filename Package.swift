@@ -88,7 +88,7 @@ let package = Package(
         tests("Host", ["TestSupport"]),
         tests("Spec"),
         tests("KVM", ["TestSupport", "Memory", "Host"]),
-        tests("Memory", ["TestSupport", "Host"]),
+        tests("Memory", ["TestSupport", "Host", "CLinux"]),
         tests("CharBackend", ["TestSupport", "Host", "CLinux"]),
         tests("PCI", ["TestSupport", "KVM", "Memory", "Host"]),
         tests("Virtio", ["TestSupport", "PCI", "KVM", "Memory", "Host"]),

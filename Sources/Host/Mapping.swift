@@ -26,7 +26,11 @@ package struct Mapping: ~Copyable, @unchecked Sendable {
     /// - Parameters:
     ///   - length: bytes, above zero.
     ///   - hugePageSize: bytes of the explicit huge pages that the memory is made of, or nil.
-    package init(length: Int, _ backing: Backing = .anonymous, hugePageSize: Int? = nil) throws(HostError) {
+    ///   - mirrored: the address that the memory has elsewhere, if huge pages are to fit both there and here: the two
+    ///     are equal in what is below `hugePage`. Nil takes any place.
+    package init(
+        length: Int, _ backing: Backing = .anonymous, hugePageSize: Int? = nil, mirrored: UInt64? = nil
+    ) throws(HostError) {
         var flags = hugePageSize == nil ? MAP_NORESERVE : 0
         var descriptor: Int32 = -1
         var offset: Int64 = 0
@@ -39,12 +43,39 @@ package struct Mapping: ~Copyable, @unchecked Sendable {
         case .privateFile(let file, let start):
             (flags, descriptor, offset) = (flags | MAP_PRIVATE, file, start)
         }
-        let address = unsafe mmap(nil, length, PROT_READ | PROT_WRITE, flags, descriptor, Int(offset))
+        var place: UnsafeMutableRawPointer?
+        if let mirrored, hugePageSize == nil, length >= Self.hugePage {
+            unsafe place = try Self.reserve(length, mirrored)
+            flags |= MAP_FIXED
+        }
+        let address = unsafe mmap(place, length, PROT_READ | PROT_WRITE, flags, descriptor, Int(offset))
         guard let address = unsafe address, unsafe cl_is_error_mapping(address) == 0 else {
-            throw HostError("map \(length) bytes of memory", nil, Errno.current)
+            let errno = Errno.current
+            // SAFETY: the reservation is this function's own.
+            if let place = unsafe place { unsafe munmap(place, length) }
+            throw HostError("map \(length) bytes of memory", nil, errno)
         }
         unsafe base = address
         self.length = length
+    }
+
+    /// Bytes of the smallest huge page, transparent or not.
+    package static let hugePage = 2 << 20
+
+    /// Takes a range of addresses that equals `mirrored` in what is below `hugePage`, without memory behind it.
+    @unsafe
+    private static func reserve(_ length: Int, _ mirrored: UInt64) throws(HostError) -> UnsafeMutableRawPointer {
+        let (room, overflow) = length.addingReportingOverflow(hugePage)
+        let reserved = unsafe mmap(
+            nil, overflow ? length : room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        guard !overflow, let start = unsafe reserved, unsafe cl_is_error_mapping(start) == 0 else {
+            throw HostError("reserve \(length) bytes of addresses", nil, Errno.current)
+        }
+        let skipped = (Int(truncatingIfNeeded: mirrored) &- Int(bitPattern: start)) & (hugePage - 1)
+        // SAFETY: `skipped` is below the spare room, so what is given back lies inside the reservation, around the rest.
+        if skipped > 0 { unsafe munmap(start, skipped) }
+        if skipped < hugePage { unsafe munmap(start + skipped + length, hugePage - skipped) }
+        return unsafe start + skipped
     }
 
     deinit { unsafe munmap(base, length) }

@@ -59,15 +59,14 @@ package final class GuestMemory: @unchecked Sendable {
             var owners: [Owner] = []
             var offset: Int64 = 0
             for range in ranges {
-                let length = Int(range.size)
-                let mapping: Mapping
+                var storage = Mapping.Backing.anonymous
                 if let descriptor = file?.descriptor.raw {
-                    mapping = try Mapping(
-                        length: length, .shared(descriptor: descriptor, offset: offset),
-                        hugePageSize: backing.hugePageSize.map { Int($0) })
-                } else {
-                    mapping = try Mapping(length: length, hugePageSize: backing.hugePageSize.map { Int($0) })
+                    storage = .shared(descriptor: descriptor, offset: offset)
                 }
+                // KVM gives a guest a huge page of the host's only where it is one of the guest's too.
+                let mapping = try Mapping(
+                    length: Int(range.size), storage, hugePageSize: backing.hugePageSize.map { Int($0) },
+                    mirrored: range.address)
                 try Self.advise(mapping, backing)
                 owners.append(Owner(mapping))
                 offset += Int64(range.size)

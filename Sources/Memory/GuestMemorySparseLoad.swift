@@ -2,15 +2,11 @@ import CLinux
 import Host
 
 extension GuestMemory {
-    /// Bytes that are looked at together, and how many of them tell whether it is worth it to look.
-    private static let chunk = 64 << 10
-    private static let probe = 64
-
-    /// Reads part of a file into guest memory that holds zeroes, as fresh memory does: pages that are zero in the file
+    /// Copies part of a file into guest memory that holds zeroes, as fresh memory does: pages that are zero in the file
     /// are left alone, so that the host does not allocate them.
     ///
-    /// What begins with something else is read straight into place. Nothing is mapped, since a file that becomes
-    /// shorter would end the process.
+    /// The file is mapped, which spares a copy of what is only looked at. Where a page of it cannot be had, since the
+    /// file became shorter or its medium fails, the rest is read, and the read tells why.
     ///
     /// - Parameters:
     ///   - offset: where in the file to begin, in bytes.
@@ -22,57 +18,59 @@ extension GuestMemory {
         guard let size = UInt64(exactly: count), unsafe hostPointer(address, size) != nil else {
             throw .outside(address: address, length: UInt64(clamping: count))
         }
-        guard Int(exactly: offset).map({ $0.addingReportingOverflow(count).overflow }) == false else {
+        guard let start = Int(exactly: offset), !start.addingReportingOverflow(count).overflow else {
             throw .shortFile(path: path, wanted: count, got: 0)
         }
-        let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.chunk, alignment: Int(Self.pageSize))
-        defer { unsafe scratch.deallocate() }
-        var done: UInt64 = 0
-        while done < size {
-            let length = Int(min(UInt64(Self.chunk), size - done))
-            let head = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch[..<min(length, Self.probe)])
-            try unsafe fill(head, file, offset + done, path)
-            if unsafe Self.isZero(.init(head)) {
-                let part = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch[..<length])
-                try unsafe fill(part, file, offset + done, path)
-                try unsafe writePages(.init(part), at: address + done)
-            } else {
-                try load(file, offset: offset + done, count: length, at: address + done, path: path)
-            }
-            done += UInt64(length)
+        try expect(count, from: start, in: file, path)
+        let done = copyMapped(file, start, count, address)
+        if done < count {
+            try load(
+                file, offset: offset + UInt64(done), count: count - done, at: address + UInt64(done), path: path)
         }
+        // The bytes behind a file's end read as zeroes up to the end of its last page.
+        try expect(count, from: start, in: file, path)
     }
 
-    /// Writes the pages of some bytes that are not zero.
-    @unsafe
-    private func writePages(_ bytes: UnsafeRawBufferPointer, at address: UInt64) throws(GuestMemoryError) {
-        for start in stride(from: 0, to: bytes.count, by: Int(Self.pageSize)) {
-            let end = min(start + Int(Self.pageSize), bytes.count)
-            let page = unsafe UnsafeRawBufferPointer(rebasing: bytes[start..<end])
-            if unsafe !Self.isZero(page) {
-                try write(unsafe page.bindMemory(to: UInt8.self).span, at: address + UInt64(start))
-            }
-        }
-    }
-
-    /// SAFETY: the buffer is the caller's own.
-    @unsafe
-    private func fill(
-        _ buffer: UnsafeMutableRawBufferPointer, _ file: borrowing FileDescriptor, _ offset: UInt64, _ path: String
+    /// Checks that the file has so many bytes from `start` on.
+    private func expect(
+        _ count: Int, from start: Int, in file: borrowing FileDescriptor, _ path: String
     ) throws(GuestMemoryError) {
-        var done = 0
-        while done < buffer.count {
-            // SAFETY: `done` stays below the buffer's length.
-            let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
-            let got = unsafe pread(file.raw, rest.baseAddress, rest.count, Int(offset) + done)
-            if got == 0 { throw .shortFile(path: path, wanted: buffer.count, got: done) }
-            if got < 0 {
-                let errno = Errno.current
-                if errno == .interrupted { continue }
-                throw .host(HostError("read", path, errno))
-            }
-            done += got
+        let size: Int
+        do throws(HostError) {
+            size = Int(clamping: try file.status().size)
+        } catch {
+            throw .host(HostError("look at", path, error.errno))
         }
+        if size - start < count { throw .shortFile(path: path, wanted: count, got: max(0, size - start)) }
+    }
+
+    /// Copies what is not zero from a mapping of the file.
+    ///
+    /// - Returns: the bytes done; fewer than all where a page could not be had, none where the file cannot be mapped.
+    private func copyMapped(
+        _ file: borrowing FileDescriptor, _ start: Int, _ count: Int, _ address: UInt64
+    ) -> Int {
+        let skipped = start % Int(Self.pageSize)
+        guard let target = unsafe hostPointer(address, UInt64(count)),
+            let mapping = try? Mapping(
+                length: skipped + count, .privateFile(descriptor: file.raw, offset: Int64(start - skipped)))
+        else { return 0 }
+        _ = mapping.advise(MADV_SEQUENTIAL)
+        guard dirty.isTracking else {
+            // SAFETY: the target range was checked, and the mapping has `count` bytes behind what is skipped.
+            return unsafe cl_copy_nonzero_pages(target, mapping.base + skipped, count, nil)
+        }
+        let first = address / Self.pageSize
+        let pages = Int((address + UInt64(count) - 1) / Self.pageSize - first) + 1
+        var written = [UInt8](repeating: 0, count: pages)
+        // SAFETY: as above; `written` has a byte for each page that the target touches.
+        let done = unsafe written.withUnsafeMutableBufferPointer {
+            unsafe cl_copy_nonzero_pages(target, mapping.base + skipped, count, $0.baseAddress)
+        }
+        for page in 0..<pages where written[page] != 0 {
+            markDirty((first + UInt64(page)) * Self.pageSize, Self.pageSize)
+        }
+        return done
     }
 
     /// Whether all the bytes are zero: the first one is, and each is as the one before it.

@@ -92,7 +92,8 @@ import Testing
                 guard case .success = try vm.attempt(.pause) else { break }
                 pauses += 1
                 try vm.command(.resume)
-                sleepThread(.milliseconds(1))
+                // Longer and longer: on a busy machine a vCPU thread may get no processor within a millisecond.
+                sleepThread(.milliseconds(1 + pauses / 50))
             }
             #expect(pauses > 20)
             #expect(vm.end() == .quit)

@@ -1,3 +1,4 @@
+import CLinux
 import Host
 import Memory
 import TestSupport
@@ -118,12 +119,13 @@ struct GuestMemoryTests {
             expected.replaceSubrange((range.lowerBound + 0x1000)..<(range.upperBound + 0x1000), with: bytes[range])
         }
         copy(0x4000..<0x5000)
-        copy(0x10000..<0x20000)
+        copy(0x10000..<0x11000)
+        copy(0x1F000..<0x20000)
         copy(0x35000..<0x35003)
         #expect(try memory.bytes(at: 0x1000, count: before.count) == expected)
         let words = memory.dirty.take()
         let written = (0..<words.count * 64).filter { words[$0 / 64] >> UInt64($0 % 64) & 1 == 1 }
-        #expect(written == [6] + Array(0x12..<0x22) + [0x37])
+        #expect(written == [6, 0x12, 0x21, 0x37])
     }
 
     @Test func aFileThatEndsEarlyIsNamed() throws {
@@ -146,6 +148,48 @@ struct GuestMemoryTests {
                 }
             }
         }
+    }
+
+    /// A file that becomes shorter while it is copied is an error, as one that was too short before; a signal would
+    /// end the process.
+    @Test func aFileThatBecomesShorterWhileItIsCopied() throws {
+        let page = 4096
+        let scratch = try ScratchDirectory("memory")
+        let path = try scratch.write("file", [UInt8](repeating: 1, count: 4 * page))
+        let file = try FileDescriptor.open(path, 2)
+        let mapping = try Mapping(length: 4 * page, .privateFile(descriptor: file.raw, offset: 0))
+        try file.truncate(to: UInt64(2 * page), path: path)
+        var target = [UInt8](repeating: 0, count: 5 * page)
+        let done = unsafe target.withUnsafeMutableBytes { bytes in
+            let start = unsafe UnsafeMutableRawPointer(
+                bitPattern: (UInt(bitPattern: bytes.baseAddress) + UInt(page - 1)) & ~UInt(page - 1))
+            return unsafe cl_copy_nonzero_pages(start, mapping.base, 4 * page, nil)
+        }
+        #expect(done == 2 * page)
+        #expect(target.count { $0 == 1 } == 2 * page)
+        let memory = try make()
+        #expect(throws: GuestMemoryError.shortFile(path: path, wanted: 2 * page, got: page)) {
+            try memory.loadIntoZeroes(file, offset: UInt64(page), count: 2 * page, at: 0x1000, path: path)
+        }
+    }
+
+    /// KVM maps a huge page for the guest only where its guest-physical and its host address have the same place in it.
+    @Test(arguments: [false, true]) func hugePagesFitTheGuestAndTheHost(shared: Bool) throws {
+        var backing = MemoryBacking()
+        backing.shared = shared
+        let ranges = [
+            MemoryRange(address: 0, size: 5 << 20), MemoryRange(address: 0x4010_3000, size: 4 << 20),
+            MemoryRange(address: 1 << 32, size: 2 << 20),
+        ]
+        // One that is mapped before shifts what follows.
+        let odd = try Mapping(length: 4096)
+        let memory = try GuestMemory(ranges, backing)
+        for (index, range) in ranges.enumerated() {
+            #expect(UInt64(memory.hostAddress(ofRegion: index)) % (2 << 20) == range.address % (2 << 20))
+            try memory.write([1, 2, 3], at: range.end - 3)
+            #expect(try memory.bytes(at: range.end - 3, count: 3) == [1, 2, 3])
+        }
+        #expect(odd.length == 4096)
     }
 
     @Test func sharedMemoryIsInItsFile() throws {

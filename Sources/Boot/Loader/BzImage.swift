@@ -58,7 +58,7 @@ struct BzImage {
                 "needs \(humanSize(max(size, initSize))) of memory from \(hex(preferredAddress)) on to unpack itself, "
                     + "and RAM there ends at \(hex(limit))", remedy: "raise memory.size")
         }
-        try source.load(setupBytes, size, to: preferredAddress, memory, "kernel")
+        try source.load(setupBytes, size, to: preferredAddress, memory, "kernel", zeroed: true)
         return preferredAddress..<end
     }
 

@@ -158,7 +158,7 @@ package enum PayloadLoader {
         guard address >= floor else {
             throw source.error("does not fit behind the kernel", remedy: "raise memory.size")
         }
-        try source.load(0, source.size, to: address, memory, "content")
+        try source.load(0, source.size, to: address, memory, "content", zeroed: true)
         return address..<address + source.size
     }
 

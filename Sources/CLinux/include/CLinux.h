@@ -144,3 +144,9 @@ int cl_name_thread(pthread_t thread, const char *name);
 // Whether the kernel knows a call: 0, or -errno of a harmless attempt.
 int cl_probe_io_uring(void);
 int cl_probe_userfaultfd(void);
+
+// Copies bytes of a mapped file to memory that holds zeroes, page by page of the target; pages of zeroes are left alone.
+// Ends early where a page of the file is lost, because the file became shorter or cannot be read, or where the target
+// has no page left to give: either would be a SIGBUS. `written` (or NULL) takes for each page of the target whether it was
+// written. Returns the bytes done.
+size_t cl_copy_nonzero_pages(void *to, const void *from, size_t count, uint8_t *written);
