@@ -9,9 +9,21 @@ let house: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
+/// Flags for the released executable, which stays below 20 MiB. SwiftPM calls them unsafe: SwiftletClient, and Host
+/// below it, go without, since other packages depend on them.
+func released(_ flags: [String]) -> SwiftSetting {
+    .unsafeFlags(flags, .when(platforms: [.linux], configuration: .release))
+}
+
+/// For the targets that only the executable is made of: the linker drops each function that nothing calls.
+let linkedOnce: [SwiftSetting] =
+    house + [released(["-Xfrontend", "-internalize-at-link", "-Xfrontend", "-function-sections"])]
+/// For those of them that do nothing while a guest runs but answer people: small rather than fast.
+let small: [SwiftSetting] = linkedOnce + [released(["-Osize"])]
+
 /// A room: a library target under `Sources` that other rooms import.
-func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
-    .target(name: name, dependencies: dependencies, swiftSettings: house)
+func room(_ name: String, _ dependencies: [Target.Dependency] = [], _ settings: [SwiftSetting] = linkedOnce) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
 /// The tests of a room, which mirror `Sources`.
@@ -38,8 +50,8 @@ let package = Package(
     ],
     targets: [
         .target(name: "CLinux"),
-        room("Host", ["CLinux"]),
-        room("Spec"),
+        room("Host", ["CLinux"], house),
+        room("Spec", [], small),
         room("KVM", ["Host", "CLinux"]),
         room("Memory", ["Host", "CLinux"]),
         room("CharBackend", ["Host"]),
@@ -51,7 +63,7 @@ let package = Package(
         room("VirtioRandom", ["Virtio", "Memory", "Host"]),
         room("VirtioVsock", ["Virtio", "Memory", "Host", "CLinux"]),
         room("Legacy", ["Host", "CharBackend"]),
-        room("Boot", ["Memory", "KVM", "Spec", "Host", "CLinux"]),
+        room("Boot", ["Memory", "KVM", "Spec", "Host", "CLinux"], small),
         room(
             "Machine",
             [
@@ -62,17 +74,22 @@ let package = Package(
         .plugin(name: "DocumentEmbedder", capability: .buildTool()),
         .target(
             name: "Control", dependencies: ["Machine", "Spec", "Host", "CharBackend", "CLinux", logging] + http,
-            exclude: ["OpenAPI/openapi.json"], swiftSettings: house, plugins: ["DocumentEmbedder"]),
-        room("SwiftletClient", ["Host", "CLinux"] + http),
+            exclude: ["OpenAPI/openapi.json"], swiftSettings: small, plugins: ["DocumentEmbedder"]),
+        room("SwiftletClient", ["Host", "CLinux"] + http, house),
         .executableTarget(
             name: "swiftlet",
             dependencies: [
                 "Control", "Machine", "Spec", "Host", "KVM", "SelfTestImage", "SwiftletClient", arguments, logging,
             ],
-            swiftSettings: house,
-            // Functions with equal code are kept once: the generics of the libraries have many.
+            swiftSettings: small,
+            // Functions with equal code are kept once, and NIOPosix is left out: NIOHTTP1 depends on it by its manifest
+            // (on Linux), not by its code. Were that to change, linking would fail.
             linkerSettings: [
-                .unsafeFlags(["-Xlinker", "--icf=safe"], .when(platforms: [.linux], configuration: .release))
+                .unsafeFlags(
+                    [
+                        "-use-ld=lld", "-Xlinker", "--icf=safe",
+                        "-Xlinker", "--remap-inputs=*/NIOPosix.build/*.o=/dev/null",
+                    ], .when(platforms: [.linux], configuration: .release))
             ]),
 
         // The self-test guest: Embedded Swift, built for the bare machine by the plug-in. Its path holds the guest's
