@@ -1,7 +1,7 @@
 import CLinux
 
 /// What tells one file from another, whatever their names.
-struct FileIdentity: Equatable, Sendable {
+package struct FileIdentity: Equatable, Sendable {
     let device: UInt64, inode: UInt64
 
     /// What is at a path, a symbolic link itself; nil when nothing is.
@@ -9,6 +9,14 @@ struct FileIdentity: Equatable, Sendable {
         var status = stat()
         // SAFETY: the kernel fills the local; the path's bytes live through the call.
         guard unsafe lstat(path, &status) == 0 else { return nil }
+        (device, inode) = (UInt64(status.st_dev), UInt64(status.st_ino))
+    }
+
+    /// The file that a path leads to, over symbolic links; nil when there is none.
+    package init?(following path: String) {
+        var status = stat()
+        // SAFETY: the kernel fills the local; the path's bytes live through the call.
+        guard unsafe stat(path, &status) == 0 else { return nil }
         (device, inode) = (UInt64(status.st_dev), UInt64(status.st_ino))
     }
 

@@ -83,8 +83,11 @@ package struct Mapping: ~Copyable, @unchecked Sendable {
     /// Advises the kernel of how the range is used (`madvise(2)`).
     ///
     /// - Returns: the errno, or nil when the advice was taken.
-    package borrowing func advise(_ advice: Int32) -> Errno? {
+    package borrowing func advise(_ advice: Int32) -> Errno? { advise(advice, 0..<length) }
+
+    /// The same for some of its bytes, which lie inside it.
+    package borrowing func advise(_ advice: Int32, _ range: Range<Int>) -> Errno? {
         // SAFETY: the range is ours; the advices in use never unmap it.
-        unsafe madvise(base, length, advice) == 0 ? nil : Errno.current
+        unsafe madvise(base + range.lowerBound, range.count, advice) == 0 ? nil : Errno.current
     }
 }

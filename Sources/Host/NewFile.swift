@@ -1,5 +1,8 @@
 import CLinux
 
+/// Has the process make files and sockets that only their owner may use (umask 077).
+package func makeNewFilesPrivate() { umask(0o077) }
+
 extension FileDescriptor {
     /// Creates a file that does not exist yet, readable by its owner alone.
     ///

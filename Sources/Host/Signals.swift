@@ -25,6 +25,14 @@ package struct SignalMask: ~Copyable {
     }
 }
 
+/// Whether one of these blocked signals waits for the process; it stays where it is.
+package func isPending(_ signals: [Int32]) -> Bool {
+    var pending = sigset_t()
+    // SAFETY: the kernel fills the local.
+    guard unsafe sigpending(&pending) == 0 else { return false }
+    return signals.contains { unsafe sigismember(&pending, $0) == 1 }
+}
+
 /// Makes a write to a pipe or socket that nobody reads any more an error (`EPIPE`) instead of the process's end.
 package func ignoreBrokenPipes() { cl_ignore_broken_pipes() }
 

@@ -42,7 +42,13 @@ package final class GuestMemory: @unchecked Sendable {
     package static let pageSize: UInt64 = 4096
 
     /// Reserves the memory of the ranges, which must be ascending, disjoint and made of whole pages.
-    package init(_ ranges: [MemoryRange], _ backing: MemoryBacking = MemoryBacking()) throws(GuestMemoryError) {
+    ///
+    /// - Parameter isCancelled: asked again and again while pages are allocated ahead, which takes seconds for a large
+    ///   guest; true ends that with `GuestMemoryError.cancelled`.
+    package init(
+        _ ranges: [MemoryRange], _ backing: MemoryBacking = MemoryBacking(),
+        unless isCancelled: () -> Bool = { false }
+    ) throws(GuestMemoryError) {
         let page = backing.hugePageSize ?? Self.pageSize
         var end: UInt64 = 0
         var total: UInt64 = 0
@@ -68,6 +74,7 @@ package final class GuestMemory: @unchecked Sendable {
                     length: Int(range.size), storage, hugePageSize: backing.hugePageSize.map { Int($0) },
                     mirrored: range.address)
                 try Self.advise(mapping, backing)
+                try Self.populate(mapping, backing, unless: isCancelled)
                 owners.append(Owner(mapping))
                 offset += Int64(range.size)
             }
@@ -84,8 +91,10 @@ package final class GuestMemory: @unchecked Sendable {
             self.dirty = dirty
             self.owners = owners
             self.file = file
-        } catch {
+        } catch let error as HostError {
             throw .host(Self.explain(error, backing))
+        } catch {
+            throw .cancelled
         }
         regionCount = ranges.count
         self.ranges = ranges
@@ -169,8 +178,19 @@ package final class GuestMemory: @unchecked Sendable {
             _ = mapping.advise(backing.transparentHugePages ? CL_MADV_HUGEPAGE : CL_MADV_NOHUGEPAGE)
         }
         if backing.mergeable { _ = mapping.advise(CL_MADV_MERGEABLE) }
-        if backing.prefault, let errno = mapping.advise(CL_MADV_POPULATE_WRITE) {
-            throw HostError("allocate \(mapping.length) bytes of guest memory ahead (memory.prefault)", nil, errno)
+    }
+
+    private static func populate(
+        _ mapping: borrowing Mapping, _ backing: MemoryBacking, unless isCancelled: () -> Bool
+    ) throws {
+        guard backing.prefault else { return }
+        // Small enough to ask often, and whole pages of any size but 1 GiB.
+        let step = max(64 << 20, Int(backing.hugePageSize ?? 0))
+        for start in stride(from: 0, to: mapping.length, by: step) {
+            if isCancelled() { throw GuestMemoryError.cancelled }
+            if let errno = mapping.advise(CL_MADV_POPULATE_WRITE, start..<min(start + step, mapping.length)) {
+                throw HostError("allocate \(mapping.length) bytes of guest memory ahead (memory.prefault)", nil, errno)
+            }
         }
     }
 }

@@ -8,6 +8,8 @@ package enum GuestMemoryError: Error, Equatable, Sendable, CustomStringConvertib
     case shortFile(path: String, wanted: Int, got: Int)
     /// The host could not provide or fill the memory.
     case host(HostError)
+    /// The VM was to end while the memory was allocated ahead.
+    case cancelled
     /// A region's size or place that cannot be.
     case badRegion(address: UInt64, size: UInt64)
 
@@ -18,6 +20,7 @@ package enum GuestMemoryError: Error, Equatable, Sendable, CustomStringConvertib
         case .shortFile(let path, let wanted, let got):
             "\(path) ended early: \(wanted) bytes were wanted and \(got) read; is the file being changed?"
         case .host(let error): error.description
+        case .cancelled: "the VM was to end while its memory was allocated ahead (memory.prefault)"
         case .badRegion(let address, let size):
             "no memory region of \(size) bytes can lie at 0x\(String(address, radix: 16))"
         }

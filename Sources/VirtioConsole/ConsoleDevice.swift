@@ -23,6 +23,7 @@ package final class ConsoleDevice: VirtioDevice {
     private let port: CharPort
     private let input: ConsoleInput
     private let state: Mutex<State>
+    private let metrics = ConsoleMetrics()
 
     /// - Parameter size: the terminal's size in characters, 0 by 0 when it has none.
     package init(id: String, _ port: CharPort, size: (columns: UInt16, rows: UInt16)) throws(HostError) {
@@ -42,6 +43,10 @@ package final class ConsoleDevice: VirtioDevice {
     /// What went over its line, other lives of the guest included.
     package var reading: DeviceReading {
         var reading = DeviceReading()
+        reading.operations = [
+            DeviceReading.Operation("read", requests: metrics.reads.value, bytes: metrics.readBytes.value),
+            DeviceReading.Operation("write", requests: metrics.writes.value, bytes: metrics.writtenBytes.value),
+        ]
         reading.counters = [
             DeviceCounter("rx_bytes", port.delivered), DeviceCounter("tx_bytes", port.written),
         ]
@@ -63,7 +68,7 @@ package final class ConsoleDevice: VirtioDevice {
             return
         }
         do throws(HostError) {
-            let body = ConsoleWorker(receive: receive, transmit: transmit, port: port, input: input)
+            let body = ConsoleWorker(receive: receive, transmit: transmit, port: port, input: input, metrics: metrics)
             let worker = try QueueWorker("console", body)
             state.withLock { state in
                 state.worker = worker
@@ -122,22 +127,30 @@ final class ConsoleInput: CharReceiver {
     }
 }
 
+/// What the worker counts.
+final class ConsoleMetrics: Sendable {
+    let reads = SoloCounter(), readBytes = SoloCounter(), writes = SoloCounter(), writtenBytes = SoloCounter()
+}
+
 /// The thread of both queues.
 struct ConsoleWorker: WorkerBody, ~Copyable {
     var receive: ServedQueue
     var transmit: ServedQueue
     private let port: CharPort
     private let input: ConsoleInput
+    private let metrics: ConsoleMetrics
     /// How much of the chain at hand was already written, while the host does not take more.
     private var written = 0
 
     init(
-        receive: consuming ServedQueue, transmit: consuming ServedQueue, port: CharPort, input: ConsoleInput
+        receive: consuming ServedQueue, transmit: consuming ServedQueue, port: CharPort, input: ConsoleInput,
+        metrics: ConsoleMetrics
     ) {
         self.receive = receive
         self.transmit = transmit
         self.port = port
         self.input = input
+        self.metrics = metrics
     }
 
     borrowing func register(with epoll: borrowing Epoll) throws(HostError) {
@@ -157,16 +170,18 @@ struct ConsoleWorker: WorkerBody, ~Copyable {
     }
 
     private mutating func serveReceive() {
-        let input = input
+        let (input, metrics) = (input, metrics)
         receive.serve { chain in
             guard !input.isEmpty else { return nil }
             let bytes = input.take(chain.writableBytes)
+            metrics.reads.add()
+            metrics.readBytes.add(UInt64(bytes.count))
             return chain.write(bytes.span, at: 0)
         }
     }
 
     private mutating func serveTransmit() {
-        let port = port
+        let (port, metrics) = (port, metrics)
         var done = written
         var chunk = [UInt8](repeating: 0, count: 1024)
         transmit.serve { chain in
@@ -178,6 +193,8 @@ struct ConsoleWorker: WorkerBody, ~Copyable {
                 // The rest goes when the host has caught up: `outputDrained` wakes this worker.
                 if taken < count { return nil }
             }
+            metrics.writes.add()
+            metrics.writtenBytes.add(UInt64(done))
             done = 0
             return 0
         }

@@ -40,6 +40,8 @@ enum VMSession {
         _ configuration: () throws -> ParsedConfig?
     ) -> Int32 {
         do {
+            // The guest's output, its sockets and the log are their owner's alone.
+            makeNewFilesPrivate()
             let logger = try logging.makeLogger()
             if let words = api.selfTest, let mistake = SelfTestCommandLine.mistake(words) {
                 throw UsageError("--self-test: \(mistake)")

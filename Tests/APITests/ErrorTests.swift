@@ -112,6 +112,8 @@ import Testing
             Refusal(409, "PUT", "vm.add-disk", #"{"path":"\#(disk)"}"#, says: "$.path"),
             Refusal(400, "PUT", "vm.add-disk", #"{"id":"x"}"#, says: "$.path: missing"),
             Refusal(400, "PUT", "vm.add-disk", #"{"path":"\#(other)","num_queues":2}"#, says: "$.num_queues"),
+            // The same file by another name.
+            Refusal(409, "PUT", "vm.add-disk", #"{"path":"\#(vmm.scratch.path("./disk"))"}"#, says: "disk \"data\""),
             Refusal(400, "PUT", "vm.add-net", #"{"mac":"01:00:00:00:00:00"}"#, says: "$.mac"),
             Refusal(404, "PUT", "vm.remove-device", #"{"id":"nothing"}"#, says: "nothing"),
             Refusal(400, "PUT", "vm.remove-device", "{}", says: "$.id: missing"),
@@ -124,9 +126,30 @@ import Testing
         #expect(disks.count == 1 && disks[0].id.string == "data")
     }
 
+    /// What is in use by a device that the guest was asked to let go, and has not let go yet.
+    @Test func devicesThatStillLeave() throws {
+        let vmm = try TestVMM()
+        let disk = try vmm.scratch.sparse("disk", bytes: 1 << 20)
+        let other = try vmm.scratch.sparse("other", bytes: 1 << 20)
+        try vmm.put("vm.create", vmm.config(#""disks":[{"path":"\#(disk)","id":"data","image_type":"Raw"}]"#))
+        try vmm.put("vm.boot")
+        try check(
+            Refusal(
+                400, "PUT", "vm.resize-disk", #"{"id":"data","desired_size":1000}"#,
+                says: "$.desired_size: the disk data, "), vmm)
+        try vmm.put("vm.remove-device", #"{"id":"data"}"#)
+        let refusals = [
+            Refusal(409, "PUT", "vm.add-disk", #"{"path":"\#(other)","id":"data"}"#, says: "wait for the event"),
+            Refusal(409, "PUT", "vm.add-disk", #"{"path":"\#(disk)","id":"more"}"#, says: "wait for the event"),
+            Refusal(409, "PUT", "vm.add-vsock", #"{"cid":3,"socket":"/tmp/v","id":"data"}"#, says: "$.id"),
+        ]
+        for refusal in refusals { try check(refusal, vmm) }
+        #expect(try vmm.curl("GET", "vm.info").json.config.disks.count == 0)
+    }
+
     /// What the later routes name as missing, where it is no sort of devices.
     private static let missing = [
-        "resize": "keep their size", "resize-zone": "memory zones", "add-fs": "virtio-fs", "add-pmem": "virtio-pmem",
+        "resize": "resizing", "resize-zone": "memory zones", "add-fs": "virtio-fs", "add-pmem": "virtio-pmem",
         "snapshot": "snapshots", "restore": "snapshots", "send-migration": "migration",
         "receive-migration": "migration",
     ]

@@ -68,6 +68,9 @@ import Testing
         let reply = try connection.call("PUT", "vm.add-net", #"{"id":"n"}"#, descriptors: [tap.file.raw, tap.file.raw])
         #expect(reply.status == 400, "\(reply.line) \(reply.text)")
         #expect(reply.chain.count >= 2)
+        let both = #"{"id":"n","tap":"other","num_queues":2}"#
+        let named = try connection.call("PUT", "vm.add-net", both, descriptors: [tap.file.raw])
+        #expect(named.status == 400 && named.chain.last?.contains("$.tap") == true, "\(named.line) \(named.text)")
         #expect(try connection.call("GET", "vm.info").json.config.net.count == 0)
         // And the descriptors of a refused request, or of one that takes none, are closed.
         #expect(try connection.call("GET", "vmm.ping", descriptors: [tap.file.raw]).status == 200)

@@ -127,6 +127,70 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: vmm.socket))
     }
 
+    /// A large guest's memory takes long to allocate ahead; a signal that comes meanwhile ends the process all the same.
+    @Test(arguments: [SIGTERM, SIGINT]) func aSignalEndsABoot(signal: Int32) throws {
+        let vmm = try TestVMM()
+        let members = #""memory":{"size":4294967296,"prefault":true},"serial":{"mode":"Off"},"console":{"mode":"Off"}"#
+        try vmm.put("vm.create", "{\(members)}")
+        let connection = try RawConnection(vmm.socket)
+        try connection.send("PUT", "vm.boot")
+        #expect(Deadline.seconds(10).wait { vmm.anonymousMemory > 64 << 10 }, "\(vmm.evidence)")
+        #expect(vmm.anonymousMemory < 3 << 20, "the memory came too fast for this test")
+        kill(vmm.child.id, signal)
+        #expect(try vmm.child.waitForEnd(by: .seconds(5)) == .exited(128 + signal), "\(vmm.evidence)")
+        #expect(!vmm.evidence.contains("the guest runs"))
+    }
+
+    @Test func whatTheProcessMakesIsItsOwners() throws {
+        let vmm = try TestVMM()
+        let socket = vmm.scratch.path("console")
+        try vmm.put(
+            "vm.create",
+            #"{"serial":{"mode":"File","file":"\#(vmm.scratch.path("serial"))"},"#
+                + #""console":{"mode":"Socket","socket":"\#(socket)"}}"#)
+        try vmm.put("vm.boot")
+        for path in [vmm.scratch.path("serial"), vmm.scratch.path("log"), socket, vmm.socket] {
+            var status = stat()
+            try #require(unsafe stat(path, &status) == 0, "\(path)")
+            #expect(status.st_mode & 0o077 == 0, "\(path) has the mode \(String(status.st_mode, radix: 8))")
+        }
+    }
+
+    /// The guest writes its memory, and the metrics tell how fast, while a client wants to know.
+    @Test func theDirtyRateIsMeasured() throws {
+        let vmm = try TestVMM(selfTest: "mode=disk-load seconds=60")
+        let disk = try vmm.scratch.sparse("disk", bytes: 1 << 20)
+        func value(_ name: String, _ query: String) throws -> UInt64? {
+            let text = try vmm.expect(200, "GET", "vmm.metrics\(query)").text
+            let line = text.split(separator: "\n").first { $0.hasPrefix("\(name) ") }
+            return line.flatMap { UInt64($0.dropFirst(name.count + 1)) }
+        }
+        let (bytes, rate) = ("swiftlet_memory_dirtied_bytes_total", "swiftlet_memory_dirty_bytes_per_second")
+        // Without a guest there is nothing to measure.
+        #expect(try value(bytes, "?dirty_log=on") == nil)
+        try vmm.put("vm.create", vmm.config(#""disks":[{"path":"\#(disk)","image_type":"Raw"}]"#))
+        try vmm.put("vm.boot")
+        try vmm.expectSerial("disk-load: 200 ms")
+        #expect(try value(bytes, "") == nil)
+        #expect(try value(bytes, "?dirty_log=on") == 0)
+        #expect(try value(rate, "") == nil)
+        sleepThread(.milliseconds(300))
+        let first = try #require(try value(bytes, "?dirty_log=on"))
+        // The guest has 32 MiB and reads its disk into some pages of them.
+        #expect(first >= 4096 && first % 4096 == 0 && first <= 32 << 20, "\(first)")
+        #expect(try (value(rate, "") ?? 0) > 0)
+        sleepThread(.milliseconds(300))
+        #expect(try (value(bytes, "?dirty_log=on") ?? 0) > first)
+        // A guest that stands still writes nothing.
+        try vmm.put("vm.pause")
+        let paused = try value(bytes, "?dirty_log=on")
+        #expect(try value(bytes, "?dirty_log=on") == paused)
+        #expect(try value(rate, "") == 0)
+        try vmm.put("vm.resume")
+        #expect(try value(bytes, "?dirty_log=off") == nil)
+        try vmm.expect(404, "GET", "vmm.metrics?dirty_log=perhaps")
+    }
+
     @Test func anNMIReachesTheGuest() throws {
         let vmm = try TestVMM(selfTest: "mode=hang")
         try vmm.put("vm.create", vmm.config())

@@ -69,8 +69,20 @@ struct ServerHostileTests {
         #expect(probe.isReleased())
     }
 
-    @Test func descriptorsByTheHundredAreClosed() throws {
+    /// One message of a Unix socket carries 253 descriptors (unix(7)): a request may have as many.
+    @Test func asManyDescriptorsAsAMessageCarries() throws {
         let server = try TestServer()
+        let probe = try Probe()
+        let client = try server.connect()
+        try client.send(request("PUT", "/x"), descriptors: [Int32](repeating: probe.writerNumber, count: 253))
+        #expect(try client.reply().body == "PUT /x 0 bytes 253 descriptors")
+        #expect(probe.isReleased())
+    }
+
+    @Test func descriptorsByTheHundredAreClosed() throws {
+        var limits = APILimits()
+        limits.descriptors = 64
+        let server = try TestServer(limits: limits)
         let probe = try Probe()
         let hundred = [Int32](repeating: probe.writerNumber, count: 100)
         for text in [

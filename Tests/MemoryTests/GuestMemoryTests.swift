@@ -150,6 +150,19 @@ struct GuestMemoryTests {
         }
     }
 
+    @Test func allocatingAheadCanBeCancelled() throws {
+        var backing = MemoryBacking()
+        backing.prefault = true
+        var asked = 0
+        #expect(throws: GuestMemoryError.cancelled) {
+            _ = try GuestMemory([MemoryRange(address: 0, size: 1 << 30)], backing) {
+                asked += 1
+                return asked == 2
+            }
+        }
+        #expect(asked == 2)
+    }
+
     /// A file that becomes shorter while it is copied is an error, as one that was too short before; a signal would
     /// end the process.
     @Test func aFileThatBecomesShorterWhileItIsCopied() throws {

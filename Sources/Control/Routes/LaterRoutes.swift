@@ -1,17 +1,17 @@
 extension Route {
     /// Routes of the contract that this version knows and does not serve.
     static let later: [Route] = [
-        .later("vm.resize", "vCPUs and memory keep their size while the VM exists"),
-        .later("vm.resize-zone", "memory zones"),
-        .later("vm.add-device", "VFIO devices"),
-        .later("vm.add-user-device", "vfio-user devices"),
-        .later("vm.add-fs", "virtio-fs"),
-        .later("vm.add-pmem", "virtio-pmem"),
-        .later("vm.add-vdpa", "vDPA devices"),
-        .later("vm.add-generic-vhost-user", "vhost-user devices"),
-        .later("vm.snapshot", "snapshots"),
-        .later("vm.restore", "snapshots"),
-        .later("vm.send-migration", "live migration"),
-        .later("vm.receive-migration", "live migration"),
+        .later("vm.resize", "resizing is missing: vCPUs, memory and balloon stay as they were created"),
+        .later("vm.resize-zone", "memory zones are missing"),
+        .later("vm.add-device", "VFIO devices are missing"),
+        .later("vm.add-user-device", "vfio-user devices are missing"),
+        .later("vm.add-fs", "virtio-fs devices are missing"),
+        .later("vm.add-pmem", "virtio-pmem devices are missing"),
+        .later("vm.add-vdpa", "vDPA devices are missing"),
+        .later("vm.add-generic-vhost-user", "vhost-user devices are missing"),
+        .later("vm.snapshot", "snapshots are missing"),
+        .later("vm.restore", "snapshots are missing"),
+        .later("vm.send-migration", "live migration is missing"),
+        .later("vm.receive-migration", "live migration is missing"),
     ]
 }

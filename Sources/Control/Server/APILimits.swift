@@ -10,8 +10,8 @@ package struct APILimits: Sendable {
     package var body = 4 << 20
     /// The most bytes of unfinished bodies, all connections together.
     package var bodiesTogether = 64 << 20
-    /// The most descriptors with one request.
-    package var descriptors = 64
+    /// The most descriptors with one request: as many as one message on a Unix socket carries (unix(7), SCM_RIGHTS).
+    package var descriptors = 253
     /// The most bytes that wait in a stream's queue.
     package var streamQueue = 256 << 10
     /// How long a request may stand half sent without another byte, and altogether, in nanoseconds.

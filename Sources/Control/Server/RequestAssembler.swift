@@ -99,8 +99,27 @@ final class RequestAssembler: ChannelInboundHandler, RemovableChannelHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         switch error as? HTTPParserError {
         case .headerOverflow: fail(431, "The request's headers are too long; at most \(limits.head) bytes are accepted")
-        case .some(let error): fail(400, "The request is not HTTP/1.1: \(error.debugDescription)")
+        case .some(let error): fail(400, "The request is not HTTP/1.1: \(Self.words(error))")
         case nil: fail(400, "The request is not HTTP/1.1: \(error)")
+        }
+    }
+
+    /// What the parser found, in a client's terms.
+    private static func words(_ error: HTTPParserError) -> String {
+        switch error {
+        case .invalidMethod: "its method is none that there is"
+        case .invalidURL, .invalidPath, .invalidHost, .invalidPort, .invalidQueryString, .invalidFragment:
+            "its target is no path"
+        case .invalidVersion, .paused: "its first line does not end with HTTP/1.0 or HTTP/1.1"
+        case .lfExpected: "a line does not end with CR LF"
+        case .invalidHeaderToken: "a header has a character that none may have"
+        case .invalidContentLength, .unexpectedContentLength:
+            "its Content-Length is not a number that fits, or stands beside a Transfer-Encoding"
+        case .invalidChunkSize: "a chunk's size is not a hexadecimal number that fits"
+        case .closedConnection, .invalidEOFState: "bytes follow the last request of the connection"
+        default:
+            "its line, its headers or its Transfer-Encoding are malformed; lines end with CR LF, and the only "
+                + "Transfer-Encoding is chunked"
         }
     }
 

@@ -25,6 +25,8 @@ struct InstanceEvents: Sendable {
     var ejected: @Sendable (UInt8) -> Void = { _ in }
     /// A driver has set a device up (true) or reset it: its id.
     var driverChanged: @Sendable (String, Bool) -> Void = { _, _ in }
+    /// Whether the process is to end, asked while the machine is built.
+    var isCancelled: @Sendable () -> Bool = { false }
 }
 
 /// One life of the guest, from its payload's first instruction to power-off or reboot.
@@ -42,6 +44,8 @@ final class MachineInstance: Sendable {
     let debugPort: DebugPort
     private let serial: Serial16550A?
     private let serialPort: CharPort?
+    /// How fast the guest writes its memory, while somebody wants to know.
+    let dirtyMeter = DirtyMeter()
     /// The guest's time while it stands still; nil while it runs.
     let stoppedTime = Mutex<StoppedTime?>(nil)
 
@@ -55,7 +59,7 @@ final class MachineInstance: Sendable {
         try Self.preparePlatform(machine, system)
         try FieldErrors.checkHugePages(plan)
         try FieldErrors.checkMemory(plan)
-        let memory = try GuestMemory(plan.memory.ranges, plan.backing)
+        let memory = try GuestMemory(plan.memory.ranges, plan.backing, unless: events.isCancelled)
         for (slot, range) in memory.ranges.enumerated() {
             try machine.setMemory(
                 slot: UInt32(slot), address: range.address, size: range.size,

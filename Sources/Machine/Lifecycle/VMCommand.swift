@@ -33,10 +33,18 @@ package enum VMCommand: Sendable {
     case removeDevice(id: String)
     /// Changes a disk's size in bytes.
     case resizeDisk(id: String, size: UInt64)
+    /// Starts to log what the guest writes to its memory, or takes what was logged since the last time; or stops.
+    case measureDirtying(Bool)
     /// Ends the VM and the process.
     case quit
 
-    /// What was asked, in words, for errors and the log.
+    /// The command's name for the log: that of its case.
+    var name: Substring {
+        let text = "\(self)"
+        return text.prefix { $0 != "(" }
+    }
+
+    /// What could not be done, in words, for errors.
     package var words: String {
         switch self {
         case .create: "The VM could not be created"
@@ -54,6 +62,7 @@ package enum VMCommand: Sendable {
         case .addVsock: "The vsock device could not be added to the VM"
         case .removeDevice: "The device could not be removed from the VM"
         case .resizeDisk: "The disk could not be resized"
+        case .measureDirtying: "The guest's writes to its memory could not be measured"
         case .quit: "The VMM could not shut down"
         }
     }

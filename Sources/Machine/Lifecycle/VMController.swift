@@ -1,6 +1,8 @@
+import CLinux
 import Host
 import KVM
 import Legacy
+import Synchronization
 
 /// What reaches the control thread.
 enum VMMessage: Sendable {
@@ -21,10 +23,18 @@ package final class VMController: Sendable {
     /// The VM as it is now.
     package let status = VMStatus()
 
+    private let isQuitting = Atomic<Bool>(false)
+    /// Signals that end the process.
+    static let endSignals = [SIGTERM, SIGINT, SIGHUP, SIGQUIT]
+
     init() throws(HostError) { mailbox = try Mailbox() }
+
+    /// Whether a client or a signal that waits for the control thread wants the process to end; on that thread.
+    var isEnding: Bool { isQuitting.load(ordering: .relaxed) || isPending(Self.endSignals) }
 
     /// Has the control thread carry out a command; commands are carried out in the order in which they are sent.
     package func send(_ command: VMCommand, reply: @escaping VMReplyHandler = { _ in }) {
+        if case .quit = command { isQuitting.store(true, ordering: .relaxed) }
         mailbox.send(.command(command, reply))
     }
 }

@@ -1,6 +1,7 @@
 import Host
 import PCI
 import Spec
+import VirtioBlock
 import VirtioNet
 
 /// Devices that come and go, on the control thread: with the guest off they change the configuration, and in a guest that
@@ -10,6 +11,8 @@ extension VMM {
         let vm = try created()
         var (disk, names) = (parsed.config, vm.names)
         disk.id = disk.id ?? names.next("_disk")
+        try refuseLeaving(disk.id, vm)
+        try refuseImageInUse(disk, vm)
         return try change(vm, DeviceChange(names: names, section: "disks[\(vm.config.disks.count)]")) {
             $0.disks.append(disk)
         } plan: { plan in
@@ -21,9 +24,18 @@ extension VMM {
         let vm = try created()
         var (net, names) = (parsed.config, vm.names)
         net.id = net.id ?? names.next("_net")
+        try refuseLeaving(net.id, vm)
         net.mac = net.mac ?? .random()
         var change = DeviceChange(names: names, section: "net[\(vm.config.net.count)]")
         if descriptors.count > 0 {
+            if let tap = net.tap {
+                throw VMError(
+                    .invalid,
+                    [
+                        "$.tap: \"\(tap)\" cannot be named beside \(descriptors.count) descriptors of a tap's queues; "
+                            + "send one or the other"
+                    ])
+            }
             do throws(NetError) {
                 let taps = try AdoptedTaps(descriptors, at: "$.fds")
                 try taps.check(pairs: Int(net.queueCount) / 2, at: "$.num_queues")
@@ -46,10 +58,39 @@ extension VMM {
         }
         var (vsock, names) = (parsed.config, vm.names)
         vsock.id = vsock.id ?? names.next("_vsock")
+        try refuseLeaving(vsock.id, vm)
         return try change(vm, DeviceChange(names: names, section: "vsock")) {
             $0.vsock = vsock
         } plan: { plan in
             try MachinePlanner().plan(plan, adding: vsock)
+        }
+    }
+
+    /// Refuses an id whose device was asked to leave and is still there.
+    private func refuseLeaving(_ id: String?, _ vm: CreatedVM) throws(VMError) {
+        guard let id, vm.instance?.pendingRemovals.contains(id) == true else { return }
+        throw VMError(
+            .conflict,
+            [
+                "$.id: \"\(id)\" is a device that the guest was asked to let go and still has; wait for the event "
+                    + "device-removed, or choose another id"
+            ])
+    }
+
+    /// Refuses an image that a disk of this VM has already, by whatever name, unless both only read it.
+    private func refuseImageInUse(_ disk: DiskConfig, _ vm: CreatedVM) throws(VMError) {
+        guard let wanted = FileIdentity(following: disk.path) else { return }
+        let leaving = vm.instance?.pendingRemovals ?? []
+        for device in (vm.backends?.plan ?? vm.plan).devices {
+            guard case .block(let options, _) = device.kind, !(options.readOnly && disk.readonly),
+                FileIdentity(following: options.path) == wanted
+            else { continue }
+            let user = "the image of the disk \"\(device.id)\""
+            let remedy =
+                leaving.contains(device.id)
+                ? ", which the guest was asked to let go and still has; wait for the event device-removed"
+                : "; set readonly on both or use a copy"
+            throw VMError(.conflict, ["$.path: \"\(disk.path)\" is \(user)\(remedy)"])
         }
     }
 
@@ -151,8 +192,13 @@ extension VMM {
     func resizeDisk(_ id: String, to size: UInt64) throws {
         let instance = try running()
         emit(.resizing)
-        guard try instance.resizeDisk(id, to: size) else {
-            throw VMError(.notFound, ["There is no disk \(id)"])
+        do {
+            guard try instance.resizeDisk(id, to: size) else {
+                throw VMError(.notFound, ["There is no disk \(id)"])
+            }
+        } catch let error as DiskError {
+            let remedy = error.remedy.map { "; \($0)" } ?? ""
+            throw VMError(.invalid, ["$.desired_size: the disk \(id), \(error.path), \(error.problem)\(remedy)"])
         }
         logger.info("a disk has another size", metadata: ["id": "\(id)", "bytes": "\(size)"])
         emit(.resized)

@@ -37,11 +37,14 @@ package struct VMError: Error, Equatable, Sendable, CustomStringConvertible {
         self.init(isConflict ? .conflict : .invalid, error.issues.map(\.description))
     }
 
+    /// Several mistakes that were found together come a line each.
+    private static func lines(_ text: String) -> [String] { text.split(separator: "\n").map(String.init) }
+
     /// An error of the machine or the host.
     package init(_ error: MachineError) {
         switch error {
-        case .spec(let text): self.init(.invalid, [text])
-        case .host(let text): self.init(.failed, [text])
+        case .spec(let text): self.init(.invalid, Self.lines(text))
+        case .host(let text): self.init(.failed, Self.lines(text))
         }
     }
 }

@@ -42,6 +42,7 @@ extension VMM {
         case .addVsock(let vsock): return try add(vsock)
         case .removeDevice(let id): try removeDevice(id)
         case .resizeDisk(let id, let size): try resizeDisk(id, to: size)
+        case .measureDirtying(let on): try running().measureDirtying(on)
         case .quit: break
         }
         return .done
@@ -131,7 +132,8 @@ extension VMM {
                 report: { logger.warning("\($1)", metadata: ["device": "\($0)"]) },
                 phase: { logger.info("\($0) ready: \($1)") }, details: BootDetails(logger: logger),
                 ejected: { mailbox.send(.ejected(life: life, slot: $0)) },
-                driverChanged: { emit($1 ? .deviceActivated : .deviceReset, ["id": $0]) }))
+                driverChanged: { emit($1 ? .deviceActivated : .deviceReset, ["id": $0]) },
+                isCancelled: { [controller] in controller.isEnding }))
         try instance.start()
         vm.instance = instance
         vm.isPaused = false

@@ -51,14 +51,17 @@ package final class VMM {
     /// - Throws: what keeps that VM from being made; nothing of it is left then.
     package func run(_ config: ParsedConfig? = nil) throws(MachineError) -> MachineOutcome {
         try MachineError.sorted {
-            let signals = try SignalFD([SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGWINCH])
+            let signals = try SignalFD(VMController.endSignals + [SIGUSR1, SIGWINCH])
             let epoll = try Epoll()
             try epoll.add(signals.raw, .readable, token: 1)
             try epoll.add(controller.mailbox.event.raw, .readable, token: 2)
             defer { close() }
             if let config {
                 try create(config)
-                try boot()
+                do { try boot() } catch {
+                    // What is in the way of the boot is the end that is asked for: it comes below.
+                    guard controller.isEnding else { throw error }
+                }
             }
             while true {
                 if let outcome = wait(epoll, signals) { return outcome }
@@ -97,7 +100,7 @@ package final class VMM {
             reply(.success(.done))
             return .quit
         case .command(let command, let reply):
-            logger.debug("command", metadata: ["name": "\(command.words)"])
+            logger.debug("command", metadata: ["name": "\(command.name)"])
             reply(carryOut(command))
             return nil
         case .request(let from, let request): return from == life ? guestAsks(request) : nil

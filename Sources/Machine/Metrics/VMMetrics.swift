@@ -29,6 +29,7 @@ extension VMStatus {
         }
         if let instance = content.instance {
             families += Self.vcpuFamilies(instance.runners)
+            families += Self.dirtyFamilies(instance.dirtyMeter.reading)
             families += Self.deviceFamilies(instance.transports.map(\.device))
         }
         return families
@@ -69,6 +70,20 @@ extension VMStatus {
                 State.allCases.map { .init([("state", $0.rawValue)], .integer($0 == content.state ? 1 : 0)) }),
             MetricFamily(
                 .gauge, "swiftlet_vm_memory_bytes", "The guest's RAM.", [.init([], .integer(config.memory.size))]),
+        ]
+    }
+
+    /// How fast the guest's memory is written; empty while nobody measures it.
+    private static func dirtyFamilies(_ reading: DirtyMeter.Reading?) -> [MetricFamily] {
+        guard let reading else { return [] }
+        return [
+            MetricFamily(
+                .counter, "swiftlet_memory_dirtied_bytes_total",
+                "Guest memory that was written, in pages, each counted once between two looks.",
+                [.init([], .integer(reading.bytes))]),
+            MetricFamily(
+                .gauge, "swiftlet_memory_dirty_bytes_per_second", "The same a second, between the last two looks.",
+                reading.bytesPerSecond.map { [.init([], .integer($0))] } ?? []),
         ]
     }
 

@@ -2,6 +2,10 @@ import ArgumentParser
 
 /// `swiftlet ctl`, with the verbs of `ch-remote`.
 struct CtlCommand: ParsableCommand {
+    func run() throws {
+        throw ValidationError("No verb is given: name one, such as `info`; `swiftlet ctl --help` lists them.")
+    }
+
     static let configuration = CommandConfiguration(
         commandName: "ctl", abstract: "Drive a running VMM over its API socket.",
         discussion: """
