@@ -157,8 +157,8 @@ package final class DiskImage: Sendable {
         let isTaken = onlyLooking && result >= 0 && lock.l_type != Int16(F_UNLCK)
         if isTaken || result == -EAGAIN || result == -EACCES {
             throw DiskError(
-                options, "is locked: another VM, or another disk of this one, uses it",
-                remedy: "give each a copy, or give both the image with readonly")
+                options, "is locked: another VM uses it",
+                remedy: "stop that VM, or give both of them the image with readonly")
         }
         // A file system without locks leaves the user to take care.
         guard result >= 0 || result == -EOPNOTSUPP || result == -ENOLCK else {
