@@ -75,6 +75,9 @@ package final class ConsoleDevice: VirtioDevice {
                 state.transport = activation.transport
             }
             port.connect(input)
+            // Linux takes the size over at a change alone, also the first time.
+            let size = state.withLock { $0.size }
+            if activation.features & features != 0, size != (0, 0) { activation.transport.configurationChanged() }
         } catch {
             throw .host(error)
         }

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// How Apple's containerization starts, probes, calls and ends the process.
-@Suite(.timeLimit(.minutes(1))) struct AppleTests {
+@Suite(.timeLimit(.minutes(2))) struct AppleTests {
     /// Its argv, a minimal environment, and a session of its own (every child of these tests leads one).
     private func start(in scratch: ScratchDirectory, _ more: [String] = []) throws -> (ChildProcess, String) {
         let directory = scratch.path("6F2C8A3E-9D0B-4F0A-8C55-7D9B0E2F4A61")
@@ -46,13 +46,14 @@ import Testing
         let info = try call(socket, "GET", "vmm.info")
         #expect(info.json.pid.int == Int(child.id) && info.json.version.exists && info.json.build_version.exists)
 
-        let disks = try ["a", "b", "c"].map { try scratch.sparse($0, bytes: 1 << 20) }
+        let linux = LinuxPayload("console=hvc0 swiftlet.modules=virtio_pci,virtio_console swiftlet.test=disks")
+        let disks = try ["a", "b", "c"].enumerated().map { try scratch.sparse($1, bytes: UInt64($0 + 1) << 20) }
         let listed = disks.map { #"{"path":"\#(escaped($0))","readonly":false,"image_type":"Raw"}"# }
         let log = escaped(scratch.path("console.log"))
         let config =
-            #"{"cpus":{"boot_vcpus":2,"max_vcpus":2},"memory":{"size":67108864,"shared":true},"#
+            #"{"cpus":{"boot_vcpus":2,"max_vcpus":2},"memory":{"size":268435456,"shared":true},"#
             + #""disks":[\#(listed.joined(separator: ","))],"console":{"mode":"File","file":"\#(log)"},"#
-            + #""serial":{"mode":"Off"}}"#
+            + #""serial":{"mode":"Off"}\#(linux.map { ",\($0.json)" } ?? "")}"#
         #expect(try call(socket, "PUT", "vm.create", config).status == 204)
         #expect(try call(socket, "PUT", "vm.boot").status == 204, "\(child.evidence)")
         let running = try call(socket, "GET", "vm.info").json
@@ -66,6 +67,14 @@ import Testing
 
         #expect(try call(socket, "PUT", "vm.pause").status == 204)
         #expect(try call(socket, "PUT", "vm.resume").status == 204)
+        if linux != nil {
+            let console = scratch.path("console.log")
+            func said() -> String { (try? String(contentsOfFile: console, encoding: .utf8)) ?? "" }
+            #expect(Deadline.seconds(50).wait { said().contains("SWIFTLET: disk vdc") }, "\(said())\n\(child.evidence)")
+            for (name, sectors) in [("vda", 2048), ("vdb", 4096), ("vdc", 6144)] {
+                #expect(said().contains("SWIFTLET: disk \(name) \(sectors) "), "\(said())")
+            }
+        }
         #expect(try call(socket, "PUT", "vm.shutdown").status == 204)
         #expect(try call(socket, "PUT", "vmm.shutdown").status == 200)
         #expect(try child.waitForEnd(by: .seconds(10)) == .exited(0), "\(child.evidence)")

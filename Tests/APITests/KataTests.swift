@@ -34,10 +34,11 @@ import Testing
         try #require(pinged, "\(child.evidence)")
         let kata = try #require(connection)
 
+        let payload = LinuxPayload("swiftlet.test=hello")?.json ?? #""payload":null"#
         let config =
-            #"{"cpus":{"boot_vcpus":2,"max_vcpus":2},"memory":{"size":67108864,"shared":true},"#
+            #"{"cpus":{"boot_vcpus":2,"max_vcpus":2},"memory":{"size":268435456,"shared":true},"#
             + #""disks":[{"path":"\#(disk)","readonly":true,"image_type":"Raw"}],"rng":{"src":"\/dev\/urandom"},"#
-            + #""serial":{"mode":"Off"},"console":{"mode":"Off"},"payload":null}"#
+            + #""serial":{"mode":"Off"},"console":{"mode":"Off"},\#(payload)}"#
         #expect(try kata.call("PUT", "vm.create", config).status == 204)
         #expect(try kata.call("GET", "vm.info").json.state.string == "Created")
         let net = #"{"mac":"2e:89:a8:e4:92:95","num_queues":2,"id":"net0"}"#

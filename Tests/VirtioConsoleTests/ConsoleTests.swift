@@ -147,10 +147,11 @@ struct ConsoleTests {
         device.resize(columns: 300, rows: 50)
         try start()
         defer { stop() }
-        #expect(transport.changes == 0)
+        // A driver that looks at the size only when it changes hears of the first one, too.
+        #expect(transport.changes == 1)
         device.resize(columns: 300, rows: 50)
         device.resize(columns: 301, rows: 50)
-        #expect(transport.changes == 1)
+        #expect(transport.changes == 2)
         #expect(Array(device.configuration()[..<4]) == [0x2D, 1, 50, 0])
         #expect(device.features == 1 && device.configurationSize == 12)
     }
