@@ -191,6 +191,23 @@ import Testing
         try vmm.expect(404, "GET", "vmm.metrics?dirty_log=perhaps")
     }
 
+    /// Clients that ask without a pause do not slow the guest down: the server's thread has less weight than the others.
+    @Test func theGuestsThreadsGoBeforeTheServers() throws {
+        let vmm = try TestVMM()
+        try vmm.put("vm.create", vmm.config())
+        try vmm.put("vm.boot")
+        var nice: [String: Int] = [:]
+        for task in try FileManager.default.contentsOfDirectory(atPath: "/proc/\(vmm.child.id)/task") {
+            let text = try String(contentsOfFile: "/proc/\(vmm.child.id)/task/\(task)/stat", encoding: .utf8)
+            // proc(5): the name stands in parentheses, and the nice value is the 19th field.
+            let name = text.drop { $0 != "(" }.dropFirst().prefix { $0 != ")" }
+            let rest = try #require(text.split(separator: ") ").last).split(separator: " ")
+            nice[String(name)] = Int(rest[16])
+        }
+        let (server, vcpu) = (try #require(nice["api"]), try #require(nice["vcpu0"]))
+        #expect(server == min(vcpu + 5, 19), "\(nice)")
+    }
+
     @Test func anNMIReachesTheGuest() throws {
         let vmm = try TestVMM(selfTest: "mode=hang")
         try vmm.put("vm.create", vmm.config())

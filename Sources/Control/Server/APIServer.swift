@@ -47,6 +47,8 @@ package final class APIServer: Sendable {
         let epoll = Mutex<Epoll?>(try ServerLoop.makeEpoll(shared.mailbox))
         // A handler reads JSON on this thread, which nests.
         let started = try Thread("api", stackSize: 1 << 20) { [shared] in
+            // Clients that ask without a pause are not to slow the guest down: its threads go first.
+            yieldPrecedence(steps: 5)
             let own = epoll.withLock { epoll -> sending Epoll? in epoll.take() }
             guard let own else { return }
             ServerLoop(shared, own).run()
