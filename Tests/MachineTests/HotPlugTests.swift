@@ -157,7 +157,7 @@ import Testing
             net.queueCount = 4
             let error = try vm.refusal(.addNet(Parsed(config: net), queue()))
             #expect(error.kind == .invalid && error.chain.last?.contains("set num_queues to 2") == true, "\(error)")
-            #expect(!NetworkInterface.exists(name))
+            #expect(NetworkInterface.goes(name))
             net.queueCount = 2
             #expect(
                 try vm.command(.addNet(Parsed(config: net), queue())) == .device(id: "card", bdf: "0000:00:02.0"))
@@ -168,7 +168,7 @@ import Testing
             try vm.command(.boot)
             try vm.command(.removeDevice(id: "card"))
             #expect(Deadline.seconds(10).wait { devices(vm).count == 1 }, "\(devices(vm))")
-            #expect(!NetworkInterface.exists(name))
+            #expect(NetworkInterface.goes(name))
         }
     }
 }
