@@ -20,6 +20,16 @@ int cl_fallocate(int fd, int mode, int64_t offset, int64_t length) {
     return (int)cl_result(fallocate(fd, mode, offset, length));
 }
 
+uint32_t cl_direct_offset_alignment(int fd) {
+#ifdef STATX_DIOALIGN
+    struct statx status;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 && status.stx_mask & STATX_DIOALIGN) {
+        return status.stx_dio_offset_align;
+    }
+#endif
+    return 0;
+}
+
 int cl_set_affinity(pthread_t thread, const void *words, size_t bytes) {
     return pthread_setaffinity_np(thread, bytes, (const cpu_set_t *)words);
 }

@@ -115,6 +115,19 @@ package struct FileStatus: Equatable, Sendable {
     package let size: Int64
     /// The device that holds the file, and its number there: together its identity.
     package let device: UInt64, inode: UInt64
+    /// Which device a device node stands for (makedev(3)).
+    package let deviceNumber: DeviceNumber
+
+    /// A device's number in its two parts.
+    package struct DeviceNumber: Equatable, Sendable {
+        /// The driver's part, and the part that the driver gives out.
+        package let major: UInt64, minor: UInt64
+
+        init(_ number: UInt64) {
+            major = number >> 8 & 0xFFF | number >> 32 & ~0xFFF
+            minor = number & 0xFF | number >> 12 & ~0xFF
+        }
+    }
 
     init(_ status: stat) {
         kind =
@@ -130,6 +143,7 @@ package struct FileStatus: Equatable, Sendable {
         size = Int64(status.st_size)
         device = UInt64(status.st_dev)
         inode = UInt64(status.st_ino)
+        deviceNumber = DeviceNumber(UInt64(status.st_rdev))
     }
 }
 

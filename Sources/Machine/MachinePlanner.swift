@@ -106,6 +106,8 @@ package struct MachinePlanner {
         options.direct = disk.direct
         options.declaredRaw = disk.imageType == .raw
         options.sparse = disk.sparse
+        options.logicalBlockSize = disk.logicalBlockSize
+        options.physicalBlockSize = disk.physicalBlockSize
         return options
     }
 
@@ -114,8 +116,6 @@ package struct MachinePlanner {
         settings.queues = Int(disk.queueCount)
         settings.queueSize = disk.queueSize
         settings.serial = disk.serial ?? id
-        settings.logicalBlockSize = disk.logicalBlockSize ?? 512
-        settings.physicalBlockSize = max(disk.physicalBlockSize ?? 512, settings.logicalBlockSize)
         return settings
     }
 

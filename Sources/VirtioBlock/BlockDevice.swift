@@ -10,8 +10,6 @@ package struct BlockSettings: Equatable, Sendable {
     package var queueSize: UInt16 = 128
     /// The answer to a request for the disk's name, at most 20 bytes.
     package var serial = ""
-    /// What the guest takes for the block sizes, in bytes.
-    package var logicalBlockSize: UInt32 = 512, physicalBlockSize: UInt32 = 512
     /// The host processors that each queue's worker runs on, by queue.
     package var affinity: [Int: [Int]] = [:]
 
@@ -57,7 +55,8 @@ package final class BlockDevice: VirtioDevice {
         if image.options.readOnly {
             features |= Feature.readOnly
         } else {
-            features |= Feature.discard | Feature.writeZeroes
+            features |= Feature.writeZeroes
+            if image.geometry.canDiscard { features |= Feature.discard }
         }
         if queueSizes.count > 1 { features |= Feature.multiQueue }
         self.features = features
@@ -69,16 +68,16 @@ package final class BlockDevice: VirtioDevice {
         func add(_ value: UInt64, _ size: Int) {
             for index in 0..<size { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * index))) }
         }
-        let logical = settings.logicalBlockSize
-        let exponent = max(settings.physicalBlockSize / max(logical, 1), 1).trailingZeroBitCount
+        let logical = image.geometry.logicalBlockSize
+        let blocksAtOnce = max(image.geometry.physicalBlockSize / logical, 1)
         add(image.size / DiskImage.sectorSize, 8)
         add(0, 4)  // size_max: no limit
         add(UInt64(max(Int(settings.queueSize) - 2, 1)), 4)
         add(0, 4)  // geometry
         add(UInt64(logical), 4)
-        add(UInt64(exponent), 1)
+        add(UInt64(blocksAtOnce.trailingZeroBitCount), 1)
         add(0, 1)  // alignment offset
-        add(UInt64(settings.physicalBlockSize / max(logical, 1)), 2)
+        add(UInt64(blocksAtOnce), 2)
         add(0, 4)  // optimal size
         add(1, 1)  // write-back cache
         add(0, 1)

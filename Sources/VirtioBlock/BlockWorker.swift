@@ -140,7 +140,7 @@ struct BlockExecutor {
             // Where every segment is aligned, the guest's own memory serves; else the buffer between.
             let vectors =
                 isWrite ? chain.readable(from: start, count: count) : chain.writable(from: start, count: count)
-            if let buffer, !vectors.isAligned(to: Int(image.blockSize)) {
+            if let buffer, !vectors.isAligned(to: image.geometry.memoryAlignment) {
                 return try image.transferAligned(chain, buffer, isWrite: isWrite, count: count, at: offset)
             }
         }

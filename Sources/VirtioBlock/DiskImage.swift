@@ -17,6 +17,8 @@ package struct DiskOptions: Equatable, Sendable {
     package var declaredRaw = false
     /// Whether discards give the file's space back.
     package var sparse = true
+    /// What the guest is to take for the block sizes, in bytes; nil takes what the image has.
+    package var logicalBlockSize: UInt32?, physicalBlockSize: UInt32?
 
     package init(path: String, field: String) { (self.path, self.field) = (path, field) }
 }
@@ -44,9 +46,8 @@ package final class DiskImage: Sendable {
     /// Bytes, a whole number of sectors. Ordering: who sees a size sees the file that it was made for.
     package var size: UInt64 { currentSize.load(ordering: .acquiring) }
     let currentSize: Atomic<UInt64>
-    /// What the device below reads and writes at once, in bytes.
-    let blockSize: UInt32
-    let isBlockDevice: Bool
+    let geometry: DiskGeometry
+    var isBlockDevice: Bool { geometry.isBlockDevice }
 
     /// A sector of the virtio protocol, in bytes.
     package static let sectorSize: UInt64 = 512
@@ -55,11 +56,11 @@ package final class DiskImage: Sendable {
     /// image. The lock belongs to the open file, whoever else in this process opens it (fcntl(2), F_OFD_SETLK).
     package init(_ options: DiskOptions) throws(DiskError) {
         let opened = try Self.open(options, options.readOnly ? O_RDONLY : O_RDWR)
-        let geometry = try Self.geometry(opened.file, options)
+        let geometry = try DiskGeometry(opened.file, options)
         try Self.lock(opened.file, options)
         if !options.declaredRaw { try Self.refuseOtherFormats(opened.file, options) }
         currentSize = Atomic(geometry.size)
-        (blockSize, isBlockDevice) = (geometry.blockSize, geometry.isBlockDevice)
+        self.geometry = geometry
         self.options = options
         file = try opened.duplicate(options)
     }
@@ -69,7 +70,7 @@ package final class DiskImage: Sendable {
     /// - Throws: what `init` would find wrong with the file, apart from the right to write it.
     package static func check(_ options: DiskOptions) throws(DiskError) {
         let opened = try open(options, O_RDONLY)
-        _ = try geometry(opened.file, options)
+        _ = try DiskGeometry(opened.file, options)
         try lock(opened.file, options, onlyLooking: true)
         if !options.declaredRaw { try refuseOtherFormats(opened.file, options) }
     }
@@ -81,34 +82,6 @@ package final class DiskImage: Sendable {
         } catch {
             throw openError(options, error.errno)
         }
-    }
-
-    private static func geometry(
-        _ file: borrowing FileDescriptor, _ options: DiskOptions
-    ) throws(DiskError) -> (size: UInt64, blockSize: UInt32, isBlockDevice: Bool) {
-        let status: FileStatus
-        do throws(HostError) { status = try file.status() } catch { throw DiskError(options, "\(error)") }
-        let size: UInt64, blockSize: UInt32
-        switch status.kind {
-        case .regular: (size, blockSize) = (UInt64(max(status.size, 0)), options.direct ? 4096 : 512)
-        case .blockDevice: (size, blockSize) = try deviceGeometry(file, options)
-        case .directory:
-            throw DiskError(options, "is a directory", remedy: "name an image file or a block device")
-        default:
-            throw DiskError(
-                options, "is neither a file nor a block device", remedy: "name an image file or a block device")
-        }
-        guard size >= sectorSize else {
-            throw DiskError(options, "has \(size) bytes; a disk has at least 512", remedy: "truncate -s 1G makes one")
-        }
-        // A guest sees whole sectors: the rest would silently be missing from what it reads.
-        guard size % sectorSize == 0 else {
-            let whole = (size / sectorSize + 1) * sectorSize
-            throw DiskError(
-                options, "has \(size) bytes, and a disk is made of whole sectors of \(sectorSize)",
-                remedy: "truncate -s \(whole) \(options.path) fills the last one with zeros")
-        }
-        return (size, blockSize, status.kind == .blockDevice)
     }
 
     private final class OpenImage: Sendable {
@@ -131,18 +104,6 @@ package final class DiskImage: Sendable {
             default: nil
             }
         return DiskError(options, "cannot be opened: \(errno)", remedy: remedy, errno: errno)
-    }
-
-    static func deviceGeometry(
-        _ file: borrowing FileDescriptor, _ options: DiskOptions
-    ) throws(DiskError) -> (UInt64, UInt32) {
-        var bytes: UInt64 = 0
-        var block: Int32 = 512
-        // SAFETY: the requests fill a 64-bit and a 32-bit local.
-        let result = unsafe cl_ioctl_pointer(file.raw, CL_BLKGETSIZE64, &bytes)
-        guard result >= 0 else { throw DiskError(options, "does not tell its size: \(Errno(-result))") }
-        _ = unsafe cl_ioctl_pointer(file.raw, CL_BLKSSZGET, &block)
-        return (bytes, UInt32(max(block, 512)))
     }
 
     /// - Parameter onlyLooking: whether the lock is only looked for, not taken.

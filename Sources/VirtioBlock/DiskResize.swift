@@ -14,7 +14,7 @@ extension BlockDevice {
     ///   - transport: the function that this device is behind. No other thread pauses it meanwhile.
     /// - Throws: when the size cannot be, or the host refuses; the disk stays as it was then.
     package func resize(to bytes: UInt64, _ transport: PCITransport) throws(DiskError) {
-        let block = UInt64(max(settings.logicalBlockSize, 512))
+        let block = UInt64(image.geometry.logicalBlockSize)
         guard bytes >= block, bytes % block == 0, bytes <= UInt64(Int64.max) else {
             throw DiskError(
                 image.options, "cannot have \(bytes) bytes",
@@ -59,7 +59,7 @@ extension DiskImage {
     }
 
     private func length() throws(DiskError) -> UInt64 {
-        if isBlockDevice { return try Self.deviceGeometry(file, options).0 }
+        if isBlockDevice { return try DiskGeometry.deviceSize(file, options) }
         do throws(HostError) { return UInt64(max(try file.status().size, 0)) } catch {
             throw DiskError(options, "\(error)")
         }

@@ -2,13 +2,26 @@ import Foundation
 
 /// As much of the JSON spec as the tests of Linux guests write; keys are converted to snake case.
 struct VMConfiguration: Encodable {
-    struct CPUs: Encodable { var bootVcpus: Int, maxVcpus: Int }
-    struct Memory: Encodable { var size: UInt64 }
+    struct CPUs: Encodable {
+        struct Topology: Encodable { var threadsPerCore: Int, coresPerDie: Int, diesPerPackage: Int, packages: Int }
+        struct Affinity: Encodable { var vcpu: Int, hostCpus: [Int] }
+        var bootVcpus: Int, maxVcpus: Int
+        var topology: Topology?
+        var affinity: [Affinity]?
+    }
+    struct Memory: Encodable {
+        var size: UInt64
+        var shared: Bool?
+        var hugepages: Bool?
+        var prefault: Bool?
+    }
     struct Payload: Encodable { var kernel: String, initramfs: String, cmdline: String }
     struct Disk: Encodable {
         var path: String
         var readonly: Bool?
+        var direct: Bool?
         var serial: String?
+        var logicalBlockSize: Int?
         var imageType = "Raw"
     }
     struct Net: Encodable {

@@ -55,6 +55,7 @@ import Testing
         config.disks[1].id = "data"
         config.disks[1].readonly = true
         config.disks[1].imageType = .raw
+        config.disks[1].logicalBlockSize = 4096
         config.disks[0].serial = "S1"
         config.net = [NetConfig()]
         config.net[0].tap = "t0"
@@ -69,7 +70,7 @@ import Testing
             return
         }
         #expect(options.path == "/b" && options.readOnly && options.declaredRaw && options.field == "$.disks[1]")
-        #expect(settings.serial == "data" && settings.queues == 1 && settings.logicalBlockSize == 512)
+        #expect(settings.serial == "data" && settings.queues == 1 && options.logicalBlockSize == 4096)
         guard case .block(_, let first) = plan.devices[0].kind, case .net(let net) = plan.devices[2].kind else {
             Issue.record("\(plan.devices)")
             return

@@ -70,6 +70,15 @@ struct DiskImageTests {
         #expect(try DiskImage(rawDisk(path)).size == 1024)
     }
 
+    @Test func aPartOfABlockIsRefused() throws {
+        let path = try scratch.sparse("odd.raw", bytes: 9 * 512)
+        #expect(
+            refusal(rawDisk(path) { $0.logicalBlockSize = 4096 })
+                == "$.disks[0].path: \(path): has 4608 bytes, and a disk is made of whole blocks of 4096; "
+                + "truncate -s 8192 \(path) fills the last one with zeros")
+        #expect(refusal(rawDisk(path)) == nil)
+    }
+
     /// A look finds what opening would, takes no lock, and needs no right to write.
     @Test func looksWithoutOpening() throws {
         func look(_ options: DiskOptions) -> String? {
@@ -168,8 +177,8 @@ struct DiskImageTests {
         var settings = BlockSettings()
         settings.queues = 4
         settings.queueSize = 256
-        (settings.logicalBlockSize, settings.physicalBlockSize) = (512, 4096)
-        let device = BlockDevice(id: "_disk0", try DiskImage(rawDisk(path)), settings)
+        let options = rawDisk(path) { ($0.logicalBlockSize, $0.physicalBlockSize) = (512, 4096) }
+        let device = BlockDevice(id: "_disk0", try DiskImage(options), settings)
         let expected: [UInt8] =
             [0, 0, 0, 0x80, 1, 0, 0, 0]  // capacity: 3 TiB in sectors
             + [0, 0, 0, 0] + [254, 0, 0, 0]  // size_max, seg_max
@@ -182,6 +191,19 @@ struct DiskImageTests {
         #expect(device.configurationSize == expected.count)
         #expect(device.queueSizes == [256, 256, 256, 256])
         #expect(device.features == 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 14)
+    }
+
+    /// What the configuration leaves open follows from the rest: blocks are written at once in the logical size at least.
+    @Test(
+        arguments: [
+            (nil, nil, 512, 1), (4096, nil, 4096, 1), (nil, 4096, 512, 8), (1024, 4096, 1024, 4),
+        ] as [(UInt32?, UInt32?, Int, UInt8)])
+    func blockSizes(logical: UInt32?, physical: UInt32?, shown: Int, atOnce: UInt8) throws {
+        let path = try scratch.sparse("disk.raw", bytes: 1 << 20)
+        let options = rawDisk(path) { ($0.logicalBlockSize, $0.physicalBlockSize) = (logical, physical) }
+        let configuration = BlockDevice(id: "_disk0", try DiskImage(options), BlockSettings()).configuration()
+        #expect(configuration[20..<24].elementsEqual([0, UInt8(shown / 256), 0, 0]))
+        #expect(configuration[24] == UInt8(atOnce.trailingZeroBitCount) && configuration[26] == atOnce)
     }
 
     @Test func featuresOfAReadOnlyDisk() throws {

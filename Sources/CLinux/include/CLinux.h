@@ -72,6 +72,8 @@ static inline int cl_fcntl_lock(int fd, int command, struct flock *lock) {
 }
 int cl_memfd_create(const char *name, unsigned flags);
 int cl_fallocate(int fd, int mode, int64_t offset, int64_t length);
+// What positions and lengths in a file are multiples of in direct I/O, in bytes; 0 where the kernel does not tell.
+uint32_t cl_direct_offset_alignment(int fd);
 // The words for an error number; the GNU variant, which may answer with a constant instead of filling the buffer.
 const char *cl_error_words(int number, char *buffer, size_t length);
 static inline int cl_is_error_mapping(const void *address) { return address == MAP_FAILED; }
@@ -113,6 +115,7 @@ static const int CL_MADV_NOHUGEPAGE = MADV_NOHUGEPAGE;
 static const int CL_MADV_MERGEABLE = MADV_MERGEABLE;
 static const int CL_MADV_POPULATE_WRITE = 23;
 static const unsigned long CL_BLKGETSIZE64 = BLKGETSIZE64;
+static const unsigned long CL_BLKROGET = BLKROGET;
 static const unsigned long CL_BLKSSZGET = BLKSSZGET;
 static const unsigned long CL_BLKPBSZGET = BLKPBSZGET;
 static const unsigned long CL_BLKDISCARD = BLKDISCARD;
