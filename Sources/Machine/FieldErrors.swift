@@ -59,19 +59,27 @@ enum FieldErrors {
         throw .spec("$.rng.src: \(path): is a directory; \(advice)")
     }
 
-    /// Looks whether the host has enough free huge pages. A mapping of too many succeeds, and the first touch of a page
-    /// that is not there ends the process.
-    static func checkHugePages(_ plan: MachinePlan) throws(MachineError) {
+    /// Looks whether the host has enough huge pages, free or to be made when they are asked for (its overcommit limit).
+    ///
+    /// - Parameter sysfs: where the kernel counts them, a directory for each size.
+    static func checkHugePages(_ plan: MachinePlan, sysfs: String = "/sys/kernel/mm/hugepages") throws(MachineError) {
         guard let page = plan.backing.hugePageSize, page > 0 else { return }
-        let wanted = plan.memory.ranges.reduce(0) { $0 + $1.size / page }
-        let directory = "/sys/kernel/mm/hugepages/hugepages-\(page >> 10)kB"
-        let free = (HostProbe.number("\(directory)/free_hugepages") ?? 0)
-        let reserved = (HostProbe.number("\(directory)/resv_hugepages") ?? 0)
-        let usable = UInt64(max(0, free - reserved))
-        guard usable < wanted else { return }
+        let wanted = Int(clamping: plan.memory.ranges.reduce(0) { $0 + $1.size / page })
+        let directory = "\(sysfs)/hugepages-\(page >> 10)kB"
+        let needed = "$.memory.hugepages: \(wanted) huge pages of \(page >> 10) KiB are needed, and "
+        func number(_ name: String) -> Int { HostProbe.number("\(directory)/\(name)") ?? 0 }
+        guard HostProbe.number("\(directory)/nr_hugepages") != nil else {
+            throw .host(
+                "\(needed)0 are free: this host's kernel has none of that size; set hugepage_size to another one, or "
+                    + "leave hugepages out")
+        }
+        let usable = max(0, number("free_hugepages") - number("resv_hugepages"))
+        let spare = max(0, number("nr_overcommit_hugepages") - number("surplus_hugepages"))
+        guard usable.addingReportingOverflow(spare).partialValue < wanted else { return }
+        let (enough, _) = number("nr_hugepages").addingReportingOverflow(wanted - usable)
         throw .host(
-            "$.memory.hugepages: \(wanted) huge pages of \(page >> 10) KiB are needed, and \(usable) are free; "
-                + "reserve them by writing to \(directory)/nr_hugepages, or leave hugepages out")
+            "\(needed)\(usable) are free; reserve them as root, echo \(enough) > \(directory)/nr_hugepages, or leave "
+                + "hugepages out")
     }
 
     /// Looks whether the host could ever hold the guest's memory; how much of it is free now is not asked, since guests
