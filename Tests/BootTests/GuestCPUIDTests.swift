@@ -119,13 +119,29 @@ struct GuestCPUIDTests {
             leaf(0x8000_001D, 3, (0x163, 0, 0, 0)),
         ]
         let leaves = entries(amd, ProcessorTopology(threads: 2, cores: 8, dies: 1, packages: 1), apicID: 5)
-        #expect(find(leaves, 0x8000_0001)?.ecx == 2)
+        #expect(find(leaves, 0x8000_0001)?.ecx == 0x40_0002)
+        #expect(find(leaves, 0x8000_0000)?.eax == 0x8000_001F)
         #expect(find(leaves, 0x8000_0008)?.ecx == 0x400F)
         #expect(find(leaves, 0x8000_001D, 0).map { $0.eax >> 14 } == 1)
         #expect(find(leaves, 0x8000_001D, 3).map { $0.eax >> 14 } == 15)
         let node = find(leaves, 0x8000_001E)
         #expect(node?.eax == 5 && node?.ebx == 0x102 && node?.ecx == 0)
         #expect(find(leaves, 0x1F) == nil)
+    }
+
+    /// A processor from before threads: what the guest's are grouped by is there all the same.
+    @Test func groupsVCPUsOnAnAMDWithoutTheLeafForIt() {
+        let amd = [
+            leaf(0, 0, (0xD, 0x6874_7541, 0x444D_4163, 0x6974_6E65)), leaf(1),
+            leaf(0x8000_0000, 0, (0x8000_000A, 0, 0, 0)), leaf(0x8000_0001, 0, (0, 0, 5, 0)),
+            leaf(0x8000_0008, 0, (0x3030, 0, 0, 0)),
+        ]
+        let leaves = entries(amd, ProcessorTopology(threads: 2, cores: 2, dies: 2, packages: 1), apicID: 7)
+        #expect(find(leaves, 0x8000_0000)?.eax == 0x8000_001E)
+        #expect(find(leaves, 0x8000_0001)?.ecx == 0x40_0007)
+        let node = find(leaves, 0x8000_001E)
+        #expect(node?.eax == 7 && node?.ebx == 0x103 && node?.ecx == 0x101)
+        #expect(leaves.filter { $0.function == 0x8000_001E }.count == 1)
     }
 
     @Test func addressWidthAndTSC() {

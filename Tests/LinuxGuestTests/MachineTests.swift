@@ -39,6 +39,24 @@ extension LinuxGuests {
             try checkMemory(report, bytes: shape.mebibytes << 20)
         }
 
+        /// Linux groups threads, cores, dies and packages as the spec does.
+        @Test func groupsItsCPUsAsTheSpecSays() throws {
+            let report = try withGuest("topology") { scratch in
+                var spec = try VMConfiguration(tests: "topology")
+                spec.cpus = .init(bootVcpus: 8, maxVcpus: 8)
+                spec.cpus.topology = .init(threadsPerCore: 2, coresPerDie: 2, diesPerPackage: 1, packages: 2)
+                return try LinuxGuest.run(spec, in: scratch)
+            }
+            try #require(report.isClean, "\(report)")
+            let expected = (0..<8).map { cpu in
+                let (package, core) = (cpu / 4, cpu / 2 % 2)
+                let (thread, first) = (cpu / 2 * 2, package * 4)
+                return "cpu\(cpu) package=\(package) core=\(core) core-cpus=\(thread)-\(thread + 1) "
+                    + "die-cpus=\(first)-\(first + 3) package-cpus=\(first)-\(first + 3)"
+            }
+            #expect(report.all("topology") == expected, "\(report)")
+        }
+
         private func checkMemory(_ report: GuestReport, bytes: UInt64) throws {
             let ram = try #require(UInt64(report["memory-ram-bytes"] ?? ""))
             let above = try #require(UInt64(report["memory-above-4g-bytes"] ?? ""))

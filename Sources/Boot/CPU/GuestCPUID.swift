@@ -55,10 +55,8 @@ package enum GuestCPUID {
             if maximumLeaf(source.supported) >= 0x1F || source.topology.dies > 1 {
                 entries += extendedTopology(source.topology, apicID: apicID, function: 0x1F)
             }
-        } else if !entries.contains(where: { $0.function == 0x8000_001E }), maximumExtended(source.supported) >= 0x1E {
-            var leaf = CPUIDEntry(0x8000_001E)
-            adjust(&leaf, source, apicID: apicID)
-            entries.append(leaf)
+        } else {
+            groupAMD(&entries, source, apicID: apicID)
         }
         if let frequency = source.tscKilohertz, entries.contains(where: { $0.function == 0x4000_0000 }) {
             // VMware's leaf that KVM guests read as well: TSC and APIC bus frequency in kHz; KVM's bus runs at 1 GHz.
@@ -81,12 +79,22 @@ package enum GuestCPUID {
         entries += brand
     }
 
-    private static func maximumLeaf(_ entries: [CPUIDEntry]) -> UInt32 {
-        entries.first { $0.function == 0 }?.eax ?? 0
+    /// Gives AMD's leaf of threads, cores and nodes to a processor that does not have it too: without it Linux takes
+    /// each thread for a core.
+    private static func groupAMD(_ entries: inout [CPUIDEntry], _ source: CPUIDSource, apicID: UInt32) {
+        guard let top = entries.firstIndex(where: { $0.function == 0x8000_0000 }),
+            let features = entries.firstIndex(where: { $0.function == 0x8000_0001 })
+        else { return }
+        entries[top].eax = max(entries[top].eax, 0x8000_001E)
+        entries[features].ecx |= 1 << 22  // TOPOEXT
+        guard !entries.contains(where: { $0.function == 0x8000_001E }) else { return }
+        var leaf = CPUIDEntry(0x8000_001E)
+        adjust(&leaf, source, apicID: apicID)
+        entries.append(leaf)
     }
 
-    private static func maximumExtended(_ entries: [CPUIDEntry]) -> UInt32 {
-        (entries.first { $0.function == 0x8000_0000 }?.eax ?? 0) & 0xFFFF
+    private static func maximumLeaf(_ entries: [CPUIDEntry]) -> UInt32 {
+        entries.first { $0.function == 0 }?.eax ?? 0
     }
 
     private static func adjust(_ entry: inout CPUIDEntry, _ source: CPUIDSource, apicID: UInt32) {
