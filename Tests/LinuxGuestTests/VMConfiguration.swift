@@ -30,6 +30,10 @@ struct VMConfiguration: Encodable {
         var mask: String?
         var mac: String?
         var mtu: Int?
+        var numQueues: Int?
+        var offloadTso: Bool?
+        var offloadUfo: Bool?
+        var offloadCsum: Bool?
     }
     struct Vsock: Encodable {
         var cid: UInt32
