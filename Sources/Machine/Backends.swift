@@ -30,6 +30,7 @@ package final class Backends: Sendable {
     init(
         _ plan: MachinePlan, selfTest: SelfTestGuest, lines: ConsoleBackends, taps: [String: AdoptedTaps] = [:]
     ) throws {
+        try FieldErrors.provideFiles(plan)
         self.lines = lines
         payload = try Self.open(plan.payload, selfTest)
         devices = Mutex(Devices(plan: plan))
@@ -43,6 +44,7 @@ package final class Backends: Sendable {
     ///
     /// - Parameter taps: tap queues that came from outside, for a network interface.
     func add(_ device: PlannedDevice, _ taps: AdoptedTaps? = nil) throws {
+        try FieldErrors.provideFiles(plan.with(device))
         try open(device, taps)
         devices.withLock { $0.plan = $0.plan.with(device) }
     }

@@ -98,6 +98,26 @@ enum FieldErrors {
                 + "\(host.swap >> 20) MiB of swap; lower it, or add swap space")
     }
 
+    /// Lets this process open as many files as a machine takes: a vCPU and each queue hold a few, and a limit of 1024 is
+    /// usual.
+    ///
+    /// - Parameter raise: raises the limit to a number if it may, and says what it is then.
+    static func provideFiles(_ plan: MachinePlan, raise: (Int) -> Int = { OpenFileLimit.raise(to: $0) })
+        throws(MachineError)
+    {
+        let queues = plan.devices.reduce(0) { $0 + $1.kind.queueCount }
+        // A vCPU has its own and an event; a queue a kick, an interrupt, and its worker's two; beside them stand the
+        // process's own and those of the devices.
+        let needed = 32 + 2 * plan.processors.boot + 4 * queues + plan.devices.count
+        // Connections, and devices that come later.
+        let limit = raise(needed + 1024)
+        guard limit < needed else { return }
+        throw .host(
+            "\(plan.processors.boot) vCPUs and \(queues) queues take about \(needed) open files, and this process may have "
+                + "\(limit); raise its hard limit (ulimit -Hn, or LimitNOFILE of its unit), or lower $.cpus.boot_vcpus or "
+                + "num_queues of the devices")
+    }
+
     /// More vCPUs than KVM takes.
     static func vcpus(_ wanted: Int, limit: Int) -> MachineError {
         .host("$.cpus.boot_vcpus: \(wanted) vCPUs are more than this host's KVM takes; make it at most \(limit)")

@@ -82,5 +82,16 @@ package struct PlannedDevice: Equatable, Sendable {
         case block(DiskOptions, BlockSettings)
         case net(NetSettings)
         case vsock(VsockSettings)
+
+        /// Its virtqueues.
+        var queueCount: Int {
+            switch self {
+            case .console: 2
+            case .entropy: 1
+            case .block(_, let settings): settings.queues
+            case .net(let settings): 2 * settings.pairs + 1
+            case .vsock: 3
+            }
+        }
     }
 }

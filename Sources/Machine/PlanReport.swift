@@ -121,28 +121,26 @@ package struct PlanReport: Encodable, Sendable {
     }
 
     private static func device(_ device: PlannedDevice) -> Device {
-        let (type, backend, queues): (String, String, Int) =
+        let (type, backend): (String, String) =
             switch device.kind {
-            case .console(let mode): ("virtio-console", words(mode), 2)
-            case .entropy(let source): ("virtio-rng", source, 1)
-            case .block(let options, let settings):
+            case .console(let mode): ("virtio-console", words(mode))
+            case .entropy(let source): ("virtio-rng", source)
+            case .block(let options, _):
                 (
                     "virtio-block",
-                    options.path + (options.readOnly ? ", read-only" : "") + (options.direct ? ", direct" : ""),
-                    settings.queues
+                    options.path + (options.readOnly ? ", read-only" : "") + (options.direct ? ", direct" : "")
                 )
-            case .vsock(let settings): ("virtio-vsock", "CID \(settings.cid), Unix socket \(settings.socket)", 3)
+            case .vsock(let settings): ("virtio-vsock", "CID \(settings.cid), Unix socket \(settings.socket)")
             case .net(let settings):
                 (
                     "virtio-net",
                     "tap \(settings.tap.isEmpty ? "(a new one)" : settings.tap), MAC "
-                        + settings.mac.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":"),
-                    2 * settings.pairs + 1
+                        + settings.mac.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":")
                 )
             }
         return Device(
             bdf: "\(device.address)", id: device.id, type: type, backend: backend, registers: hex(device.registers),
-            vectors: queues + 1)
+            vectors: device.kind.queueCount + 1)
     }
 
     /// The report as lines of text.

@@ -169,6 +169,20 @@ import Testing
             "are free", "leave hugepages out")
     }
 
+    /// A soft limit is raised as far as the machine needs it; a hard one is named.
+    @Test func hasAsManyOpenFilesAsItNeeds() throws {
+        let spec = Swiftlet.spec(#""cpus":{"boot_vcpus":20,"max_vcpus":20}"#)
+        func run(_ limit: String) throws -> ProcessResult {
+            let line = "ulimit \(limit) 48 && exec \(try Built.swiftlet()) run - --self-test mode=exit"
+            return try runProcess(Command("sh", ["-c", line]), input: Array(spec.utf8))
+        }
+        let soft = try run("-Sn")
+        #expect(soft.ending == .exited(0), "\(soft)")
+        expectRefusal(
+            try run("-n"), 69, "20 vCPUs and 1 queues take about 77 open files, and this process may have 48; raise",
+            "boot_vcpus")
+    }
+
     @Test func namesHostProcessorsThatAreNotThere() throws {
         let spec = Swiftlet.spec(
             #""cpus":{"boot_vcpus":2,"max_vcpus":2,"affinity":[{"vcpu":0,"host_cpus":[0,1]},{"vcpu":1,"host_cpus":[1022]}]}"#
