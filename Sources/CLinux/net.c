@@ -48,6 +48,14 @@ int cl_tap_describe(int tun, char *name, size_t room, int *kind) {
     return 0;
 }
 
+int cl_tap_get_mac(int tun, uint8_t *mac) {
+    struct ifreq ifr;
+    memset(&ifr, 0, sizeof ifr);
+    int error = change(tun, SIOCGIFHWADDR, &ifr);
+    memcpy(mac, ifr.ifr_hwaddr.sa_data, ETH_ALEN);
+    return error;
+}
+
 int cl_tap_enable_queue(int tun, int enable) {
     struct ifreq ifr;
     memset(&ifr, 0, sizeof ifr);
@@ -87,6 +95,16 @@ int cl_interface_set_mtu(int socket, const char *name, int mtu) {
     }
     ifr.ifr_mtu = mtu;
     return change(socket, SIOCSIFMTU, &ifr);
+}
+
+int cl_interface_get_mtu(int socket, const char *name) {
+    struct ifreq ifr;
+    int error = request(&ifr, name);
+    if (error) {
+        return error;
+    }
+    error = change(socket, SIOCGIFMTU, &ifr);
+    return error < 0 ? error : ifr.ifr_mtu;
 }
 
 static int set_address(int socket, unsigned long number, const char *name, uint32_t address) {

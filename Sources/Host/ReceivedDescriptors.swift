@@ -1,3 +1,4 @@
+import CLinux
 import Synchronization
 
 /// Descriptors that came over a Unix socket (SCM_RIGHTS), in the order in which they came; those that nobody takes are
@@ -28,6 +29,20 @@ package final class ReceivedDescriptors: Sendable {
         let first = raw.withLock { $0.isEmpty ? nil : $0.removeFirst() }
         guard let first else { return nil }
         return FileDescriptor(owning: first)
+    }
+
+    /// The hardware address, six bytes, of the tap whose queue the first descriptor is; nil where it is none. It tells the
+    /// tap from another of the same name in this process's network namespace.
+    package var tapAddress: [UInt8]? {
+        raw.withLock { list in
+            guard let first = list.first else { return nil }
+            var bytes = [UInt8](repeating: 0, count: 6)
+            // SAFETY: the shim fills six bytes of the array, which lives through the call.
+            let result = unsafe bytes.withUnsafeMutableBufferPointer { space in
+                unsafe cl_tap_get_mac(first, space.baseAddress)
+            }
+            return result < 0 ? nil : bytes
+        }
     }
 
     deinit {

@@ -99,6 +99,22 @@ package struct NetworkInterface: ~Copyable {
         _ = try checked(unsafe cl_interface_set_mac(socket.raw, name, bytes), "set the MAC address of", name)
     }
 
+    /// The hardware address: six bytes.
+    package borrowing func mac() throws(HostError) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: 6)
+        // SAFETY: the shim fills six bytes of the array, which lives through the call.
+        let result = unsafe bytes.withUnsafeMutableBufferPointer { space in
+            unsafe cl_interface_get_mac(socket.raw, name, space.baseAddress)
+        }
+        _ = try checked(result, "read the MAC address of", name)
+        return bytes
+    }
+
+    /// The largest packet, in bytes.
+    package borrowing func mtu() throws(HostError) -> Int {
+        Int(try checked(unsafe cl_interface_get_mtu(socket.raw, name), "read the MTU of", name))
+    }
+
     /// Sets the largest packet, in bytes.
     package borrowing func setMTU(_ bytes: Int) throws(HostError) {
         _ = try checked(unsafe cl_interface_set_mtu(socket.raw, name, Int32(clamping: bytes)), "set the MTU of", name)

@@ -36,19 +36,28 @@ extension VMM {
                             + "send one or the other"
                     ])
             }
-            do throws(NetError) {
-                let taps = try AdoptedTaps(descriptors, at: "$.fds")
-                try taps.check(pairs: Int(net.queueCount) / 2, at: "$.num_queues")
-                change.taps = (net.id ?? "", taps)
-            } catch {
-                throw VMError(.invalid, ["\(error)"])
-            }
+            change.taps = (net.id ?? "", try adopt(descriptors, net))
         }
         return try self.change(vm, change) {
             $0.net.append(net)
         } plan: { plan in
             try MachinePlanner().plan(plan, adding: net)
         }
+    }
+
+    /// Takes over the queues of a tap that a client opened.
+    private func adopt(_ descriptors: ReceivedDescriptors, _ net: NetConfig) throws(VMError) -> AdoptedTaps {
+        let address = descriptors.tapAddress
+        let taps: AdoptedTaps
+        do throws(NetError) {
+            taps = try AdoptedTaps(descriptors, at: "$.fds")
+            try taps.check(pairs: Int(net.queueCount) / 2, at: "$.num_queues")
+        } catch {
+            throw VMError(.invalid, ["\(error)"])
+        }
+        try AdoptedTapSettings.setMTU(net, taps, address: address)
+        for line in AdoptedTapSettings.ignored(net) { logger.warning("vm.add-net: \(line)") }
+        return taps
     }
 
     func add(_ parsed: Parsed<VsockConfig>) throws -> VMReply {
