@@ -26,6 +26,8 @@ import Testing
             #expect(vm.controller.status.state == .running)
             let again = try vm.refusal(.coredump(path: scratch.path("core")))
             #expect(again.kind == .invalid && again.chain.last?.contains("name a file that does not exist") == true)
+            // What is refused has not begun.
+            #expect(vm.events.all == ["vm.booting", "vm.booted", "vm.coredumping"], "\(vm.events.all)")
             try line.write("y")
             #expect(Deadline.seconds(10).wait { line.output.contains("y") })
             #expect(vm.end() == .quit)

@@ -133,13 +133,17 @@ import Testing
         try withVM(ejecting: false) { vm, scratch in
             let path = try scratch.sparse("disk", bytes: 1 << 20)
             try vm.command(disk(path, "d"))
+            func events() -> [String] { vm.events.all.filter { $0.hasPrefix("vm.resiz") } }
             try vm.command(.resizeDisk(id: "d", size: 3 << 20))
             #expect(try scratch.read("disk").count == 3 << 20)
+            #expect(events() == ["vm.resizing", "vm.resized"])
             let odd = try vm.refusal(.resizeDisk(id: "d", size: 1000))
             #expect(
                 odd.kind == .invalid && odd.chain.last?.contains("name a multiple of its blocks of 512 bytes") == true)
             #expect(try vm.refusal(.resizeDisk(id: "e", size: 1 << 20)).kind == .notFound)
             #expect(try vm.refusal(.resizeDisk(id: "__rng", size: 1 << 20)).kind == .notFound)
+            // What is refused has not begun.
+            #expect(events() == ["vm.resizing", "vm.resized"])
             try vm.command(.resizeDisk(id: "d", size: 512))
             #expect(try scratch.read("disk").count == 512)
         }

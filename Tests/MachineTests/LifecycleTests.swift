@@ -131,9 +131,12 @@ import Testing
             let error = try vm.refusal(.boot)
             #expect(error.kind == .invalid && error.chain.last?.hasPrefix("$.disks[0].path") == true, "\(error)")
             #expect(vm.controller.status.state == .created)
+            // Nothing has begun that would have to end.
+            #expect(vm.events.all.isEmpty, "\(vm.events.all)")
             try scratch.sparse("disk", bytes: 1 << 20)
             try vm.command(.boot)
             #expect(vm.controller.status.state == .running)
+            #expect(vm.events.all == ["vm.booting", "vm.booted"])
             #expect(vm.end() == .quit)
         }
     }

@@ -6,14 +6,17 @@ import Memory
 ///
 /// Its segments are RAM at its physical addresses, and again at the addresses where the kernel of vCPU 0 has it.
 enum Coredump {
-    /// - Parameter path: a file that does not exist yet; on a failure none is left.
-    static func write(_ memory: GuestMemory, _ vcpus: [VCPUHandle], to path: String) throws(MachineError) {
-        let file: FileDescriptor
-        do throws(HostError) {
-            file = try FileDescriptor.createNew(path)
-        } catch {
-            throw refusal(path, error)
-        }
+    /// Makes the file.
+    ///
+    /// - Parameter path: of a file that does not exist yet.
+    static func create(_ path: String) throws(MachineError) -> FileDescriptor {
+        do throws(HostError) { return try FileDescriptor.createNew(path) } catch { throw refusal(path, error) }
+    }
+
+    /// Fills the file; on a failure none is left.
+    static func write(
+        _ memory: GuestMemory, _ vcpus: [VCPUHandle], to file: borrowing FileDescriptor, at path: String
+    ) throws(MachineError) {
         do {
             try write(memory, vcpus, file, path)
         } catch {

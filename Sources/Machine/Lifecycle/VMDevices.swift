@@ -200,7 +200,6 @@ extension VMM {
     /// Changes a disk's size; the guest is told.
     func resizeDisk(_ id: String, to size: UInt64) throws {
         let instance = try running()
-        emit(.resizing)
         do {
             guard try instance.resizeDisk(id, to: size) else {
                 throw VMError(.notFound, ["There is no disk \(id)"])
@@ -210,6 +209,9 @@ extension VMM {
             throw VMError(.invalid, ["$.desired_size: the disk \(id), \(error.path), \(error.problem)\(remedy)"])
         }
         logger.info("a disk has another size", metadata: ["id": "\(id)", "bytes": "\(size)"])
+        // A file is longer or shorter at once, and what refuses that is found on the way: a change that has begun is one
+        // that is made.
+        emit(.resizing)
         emit(.resized)
     }
 }

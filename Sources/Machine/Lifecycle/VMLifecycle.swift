@@ -103,7 +103,6 @@ extension VMM {
     /// Opens the host's resources and starts the guest's first life.
     func boot() throws {
         guard let vm else { throw VMError.notCreated }
-        emit(.booting)
         startLimit()
         let backends: Backends
         do { backends = try Backends(vm.plan, selfTest: options.selfTest, lines: vm.lines, taps: vm.taps) } catch {
@@ -111,6 +110,8 @@ extension VMM {
         }
         for (id, name) in backends.interfaces { logger.info("\(id) is the interface \(name)") }
         vm.backends = backends
+        // Everything that the configuration names was found and opened: from here on the machine comes to be.
+        emit(.booting)
         do {
             try startLife()
         } catch {
@@ -195,12 +196,22 @@ extension VMM {
 
     private func coredump(_ path: String) throws {
         let instance = try running()
+        let file = try Coredump.create(path)
         emit(.coredumping)
         let wasPaused = vm?.isPaused == true
-        if !wasPaused { try instance.pause() }
-        let result = Result { try Coredump.write(instance.memory, instance.runners.map(\.handle), to: path) }
+        do {
+            if !wasPaused { try instance.pause() }
+        } catch {
+            FileDescriptor.remove(path)
+            throw error
+        }
+        let failure: MachineError?
+        do throws(MachineError) {
+            try Coredump.write(instance.memory, instance.runners.map(\.handle), to: file, at: path)
+            failure = nil
+        } catch { failure = error }
         if !wasPaused { try instance.resume() }
-        try result.get()
+        if let failure { throw failure }
     }
 
     private func resume() throws {
