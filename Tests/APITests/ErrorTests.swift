@@ -55,6 +55,7 @@ import Testing
         for name in ["shutdown", "pause", "resume", "power-button", "nmi"] {
             try check(Refusal(500, "PUT", "vm.\(name)", says: "VM is not booted"), vmm)
         }
+        try check(Refusal(500, "GET", "vm.counters", says: "VM is not booted"), vmm)
         try check(Refusal(404, "PUT", "vm.reboot", says: "VM is not booted"), vmm)
         try vmm.put("vm.boot")
         try check(Refusal(500, "PUT", "vm.boot", says: "already booted"), vmm)
