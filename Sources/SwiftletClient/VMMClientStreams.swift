@@ -1,10 +1,16 @@
 // What goes on for as long as somebody listens: extensions of Swiftlet.
 
 extension VMMClient {
-    /// What happens in the VMM from now on.
+    /// What happens in the VMM: first, again, the last 64 events at most, then each as it comes.
+    ///
+    /// A client that comes back misses nothing so, and tells what it has seen by the events' ``VMEvent/id``; one that
+    /// looks for what its own request causes asks for the events before it sends that, and passes over the past.
     ///
     /// ```swift
-    /// for try await event in try await client.events() where event.event == "device-removed" { … }
+    /// for try await event in try await client.events() where event.id ?? 0 > lastSeen {
+    ///     lastSeen = event.id ?? lastSeen
+    ///     if event.event == "device-removed" { … }
+    /// }
     /// ```
     public func events() async throws(VMMClientError) -> VMEvents {
         let request = WireRequest("GET", "vm.events")
@@ -52,15 +58,16 @@ public struct VMEvents: AsyncSequence, Sendable {
         }
     }
 
-    private func decode(_ texts: [[UInt8]]?) throws(VMMClientError) -> [VMEvent] {
-        guard let texts else {
+    private func decode(_ parts: [EventParser.Event]?) throws(VMMClientError) -> [VMEvent] {
+        guard let parts else {
             let cause = "an event has more than \(EventParser.limit) bytes"
             throw VMMClientError(.protocolError, operation: operation, socketPath: socketPath, causes: [cause])
         }
         var found: [VMEvent] = []
-        for text in texts {
-            var event = try BlockingCall.decode(VMEvent.self, text, operation: operation, socketPath: socketPath)
-            event.raw = text
+        for part in parts {
+            var event = try BlockingCall.decode(VMEvent.self, part.data, operation: operation, socketPath: socketPath)
+            event.id = part.id.flatMap { UInt64($0) }
+            event.raw = part.data
             found.append(event)
         }
         return found

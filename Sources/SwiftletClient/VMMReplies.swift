@@ -74,6 +74,9 @@ public struct VMEvent: Sendable, Hashable, Codable {
     public let event: String
     /// More about it.
     public let properties: JSON?
+    /// Its number among the events of this VMM process, from 1 on, each one more than the one before: what a stream tells
+    /// of the past has the numbers that it had. nil where the VMM gives none.
+    public internal(set) var id: UInt64?
     /// The event as it came.
     public internal(set) var raw: [UInt8] = []
 

@@ -145,7 +145,9 @@ struct SplitMix {
         let text =
             ": a comment\ndata: {\"a\":1}\n\nevent: x\nid: 7\ndata:first\r\ndata: second\r\n\r\n\n\ndata\n\ndatabase: 1\n\n"
         let bytes = Array(text.utf8)
-        let expected = ["{\"a\":1}", "first\nsecond", ""].map { Array($0.utf8) }
+        let expected = [(nil, "{\"a\":1}"), ("7", "first\nsecond"), (nil, "")].map {
+            EventParser.Event(id: $0.0, data: Array($0.1.utf8))
+        }
         for cut in 0...bytes.count {
             var parser = EventParser()
             let events = (parser.feed(Array(bytes[..<cut])) ?? []) + (parser.feed(Array(bytes[cut...])) ?? [])

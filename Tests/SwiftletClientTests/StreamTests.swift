@@ -10,17 +10,21 @@ import Testing
 
     @Test func eventsComeInOrderAndEnd() async throws {
         let fake = try FakeVMM { _ in
-            let first = Reply.events + "data: \(Self.event)\n\n: still here\n\n"
+            let first = Reply.events + "id: 64\nevent: vm.booted\ndata: \(Self.event)\n\n: still here\n\n"
             let second = "data: " + Self.event.replacing("booted", with: "shutdown") + "\n\n"
             return [.trickle(Array(first.utf8)), .sleep(milliseconds: 30), .send(Array(second.utf8))]
         }
         var names: [String] = []
+        var ids: [UInt64?] = []
         for try await event in try await VMMClient(socketPath: fake.path).events() {
             names.append(event.event)
+            ids.append(event.id)
             #expect(event.source == "vm" && event.timestamp.secs == 1 && event.timestamp.nanos == 2000)
             #expect(event.properties?["id"]?.string == "_disk0")
         }
         #expect(names == ["booted", "shutdown"])
+        // An event without a number does not get that of the one before.
+        #expect(ids == [64, nil])
     }
 
     @Test func anEventThatIsNoneIsAnError() async throws {

@@ -139,8 +139,17 @@ private struct RunningVMM {
         var names: [String] = []
         for try await event in events {
             names.append("\(event.source).\(event.event)")
+            #expect(event.id == UInt64(names.count), "\(event)")
             if names.last == "vm.resumed" { break }
         }
+        // A client that comes back hears of them again, by the same numbers.
+        var again: [String] = []
+        for try await event in try await vmm.client.events() {
+            again.append("\(event.source).\(event.event)")
+            #expect(event.id == UInt64(again.count), "\(event)")
+            if event.id == UInt64(names.count) { break }
+        }
+        #expect(again == names)
         for (before, after) in [("vm.booting", "vm.booted"), ("vm.booted", "vm.paused"), ("vm.paused", "vm.resumed")] {
             let places = [before, after].map { names.firstIndex(of: $0) ?? -1 }
             #expect(places[0] >= 0 && places[0] < places[1], "\(names)")

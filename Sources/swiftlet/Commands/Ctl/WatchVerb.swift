@@ -27,8 +27,8 @@ struct WatchVerb: ParsableCommand {
             guard let events = parser.feed(bytes) else {
                 throw connection.failure(.protocolError, ["an event has more than \(EventParser.limit) bytes"])
             }
-            for text in events {
-                let isShown = StandardStreams.out(try line(text, connection, call))
+            for event in events {
+                let isShown = StandardStreams.out(try line(event.data, connection, call))
                 // Whoever read has gone.
                 if !isShown { return }
             }
