@@ -93,5 +93,16 @@ package struct PlannedDevice: Equatable, Sendable {
             case .vsock: 3
             }
         }
+
+        /// The kind in one word, as clients read it.
+        package var name: String {
+            switch self {
+            case .console: "console"
+            case .entropy: "rng"
+            case .block: "disk"
+            case .net: "net"
+            case .vsock: "vsock"
+            }
+        }
     }
 }

@@ -31,11 +31,13 @@ public struct VMInfo: Sendable, Codable, Hashable {
         public let children: [String]?
         /// Where the guest finds it: `0000:00:05.0`.
         public let bdf: String?
+        /// What it is: `console`, `disk`, `net`, `rng`, `vsock`; nil for a node that leads to a device.
+        public let kind: String?
         /// Whether its removal waits for the guest to let go.
         public let isRemovalPending: Bool?
 
         enum CodingKeys: String, CodingKey {
-            case id, parent, children
+            case id, parent, children, kind
             case bdf = "pci_bdf"
             case isRemovalPending = "pending_removal"
         }
@@ -72,6 +74,8 @@ extension VMInfo {
         public let disks: [Disk]?
         /// The network cards, in the guest's order.
         public let net: [Net]?
+        /// The source of random numbers.
+        public let rng: RNG?
         /// The serial port, and the virtio console.
         public let serial: Terminal?, console: Terminal?
         /// The vsock device.
@@ -134,8 +138,16 @@ extension VMInfo {
         public let mtu: UInt32?
     }
 
+    /// The source of random numbers.
+    public struct RNG: Sendable, Codable, Hashable {
+        /// The device's name, and the file on the host that the numbers come from.
+        public let id: String?, src: String?
+    }
+
     /// A serial port or console.
     public struct Terminal: Sendable, Codable, Hashable {
+        /// The device's name; nil for a port, which has none.
+        public let id: String?
         /// `Off`, `Null`, `Tty`, `Pty`, `File`, `Socket`.
         public let mode: String
         /// The file, or the pseudo-terminal's path.

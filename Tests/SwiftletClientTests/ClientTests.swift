@@ -252,6 +252,8 @@ enum Samples {
         "state":"Running","memory_actual_size":536870912,
         "device_tree":{"_virtio-pci-_disk0":{"id":"_virtio-pci-_disk0","resources":[],"children":["_disk0"],
         "pci_bdf":"0000:00:02.0"},"_disk0":{"id":"_disk0","resources":[],"parent":"_virtio-pci-_disk0","children":[],
-        "pci_bdf":"0000:00:02.0"},"__rng":{"id":"__rng","resources":[],"children":[],"pci_bdf":"0000:00:01.0"}}}
+        "pci_bdf":"0000:00:02.0"},"__rng":{"id":"__rng","resources":[],"children":[],"pci_bdf":"0000:00:01.0"},
+        "old":{"id":"old","resources":[],"children":[],"pci_bdf":"0000:00:03.0","kind":"disk","pending_removal":true},
+        "new":{"id":"new","resources":[],"children":[],"pci_bdf":"0000:00:04.0"}}}
         """#
 }

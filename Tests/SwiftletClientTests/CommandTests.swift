@@ -112,11 +112,14 @@ import Testing
             serial   Tty
             console  Pty /dev/pts/7
 
-            DEVICE   ADDRESS       KIND   DETAILS
-            _disk0   0000:00:02.0  disk   /srv/a.raw, raw, read-only
-            _net1    -             net    tap0, 52:54:00:00:00:01, MTU 1500
-            _vsock2  -             vsock  cid 3, /run/v
-            __rng    0000:00:01.0
+            DEVICE     ADDRESS                 KIND     DETAILS
+            _disk0     0000:00:02.0            disk     /srv/a.raw, raw, read-only
+            _net1      -                       net      tap0, 52:54:00:00:00:01, MTU 1500
+            _vsock2    -                       vsock    cid 3, /run/v
+            __console  -                       console  Pty /dev/pts/7
+            __rng      0000:00:01.0            rng      /dev/urandom
+            old        0000:00:03.0 (leaving)  disk
+            new        0000:00:04.0
 
             """
         #expect(try ctl(fake, ["info"]).text == text)
@@ -124,15 +127,27 @@ import Testing
     }
 
     @Test func countersAreATable() throws {
-        let fake = try FakeVMM(reply: Reply.json(#"{"_net1":{"rx":7},"_disk0":{"write_ops":12345,"read_ops":9}}"#))
+        let body = """
+            {"_net1":{"rx":7,"rx_frames":8,"rx_bytes":1023},"_vsock2":{"tx_packets":1},\
+            "_disk0":{"write_ops":12345,"read_ops":9,"read_bytes":1610612736,"read_latency_avg":850,\
+            "read_latency_max":18446744073709551615}}
+            """
+        let fake = try FakeVMM(reply: Reply.json(body))
         let text = """
-            DEVICE  COUNTER    VALUE
-            _disk0  read_ops       9
-            _disk0  write_ops  12345
-            _net1   rx             7
+            DEVICE   COUNTER                          VALUE  UNIT
+            _disk0   read_bytes                         1.5  GiB
+            _disk0   read_latency_avg                   850  us
+            _disk0   read_latency_max  18446744073709551615  us
+            _disk0   read_ops                             9  requests
+            _disk0   write_ops                        12345  requests
+            _net1    rx                                   7
+            _net1    rx_bytes                          1023  B
+            _net1    rx_frames                            8  frames
+            _vsock2  tx_packets                           1  packets
 
             """
         #expect(try ctl(fake, ["counters"]).text == text)
+        #expect(try ctl(fake, ["counters", "--json"]).text == body + "\n")
     }
 
     @Test func addedDevicesAreNamed() throws {

@@ -39,7 +39,7 @@ extension VMInfo {
             ])
             tree[device.id] = .members([
                 ("id", .string(device.id)), ("resources", .array([])), ("parent", .string(function)),
-                ("children", .array([])), ("pci_bdf", .string(device.bdf)),
+                ("children", .array([])), ("pci_bdf", .string(device.bdf)), ("kind", .string(device.kind)),
                 ("pending_removal", pendingRemovals.contains(device.id) ? .bool(true) : nil),
             ])
         }

@@ -45,8 +45,8 @@ package struct VMInfo: Sendable {
     package let state: VMStatus.State
     /// The guest's RAM in bytes.
     package let memorySize: UInt64
-    /// The devices on the PCI bus: id and place.
-    package let devices: [(id: String, bdf: String)]
+    /// The devices on the PCI bus, those that are to leave among them: id, kind and place.
+    package let devices: [(id: String, kind: String, bdf: String)]
     /// The ids of the devices that the guest was asked to let go and that it holds on to.
     package let pendingRemovals: [String]
 
@@ -59,6 +59,8 @@ package struct VMInfo: Sendable {
         state = content.state
         memorySize = config.memory.size
         pendingRemovals = content.instance?.pendingRemovals ?? []
-        devices = (content.instance == nil ? [] : content.plan?.devices ?? []).map { ($0.id, "\($0.address)") }
+        devices = (content.instance == nil ? [] : content.plan?.devices ?? []).map {
+            ($0.id, $0.kind.name, "\($0.address)")
+        }
     }
 }

@@ -45,6 +45,10 @@ enum InfoReport {
         if let vsock = config.vsock {
             list.append((vsock.id ?? "", "vsock", "cid \(vsock.cid), \(vsock.socket)"))
         }
+        if let console = config.console, console.mode != "Off" {
+            list.append((console.id ?? DeviceNames.console, "console", terminal(console)))
+        }
+        if let rng = config.rng { list.append((rng.id ?? DeviceNames.rng, "rng", rng.src ?? "")) }
         return list
     }
 
@@ -63,7 +67,7 @@ enum InfoReport {
             (device.children ?? []).isEmpty && !known.contains { $0.id == device.id }
         }
         for device in others.sorted(by: { (address($0.id), $0.id) < (address($1.id), $1.id) }) {
-            table.add(device.id, address(device.id), "", "")
+            table.add(device.id, address(device.id), device.kind ?? "", "")
         }
         return known.isEmpty && others.isEmpty ? "" : table.text
     }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Spec
 import SwiftletClient
 
 struct PingVerb: ParsableCommand {
@@ -55,11 +56,25 @@ struct CountersVerb: ParsableCommand {
 
     /// A row for each counter.
     static func text(_ counters: VMCounters) -> String {
-        var table = Table(["DEVICE", "COUNTER", "VALUE"], numbers: [2])
+        var table = Table(["DEVICE", "COUNTER", "VALUE", "UNIT"], numbers: [2])
         for (device, values) in counters.sorted(by: { $0.key < $1.key }) {
-            for (name, value) in values.sorted(by: { $0.key < $1.key }) { table.add(device, name, "\(value)") }
+            for (name, value) in values.sorted(by: { $0.key < $1.key }) {
+                let (number, unit) = measure(name, value)
+                table.add(device, name, number, unit)
+            }
         }
         return table.text
+    }
+
+    /// A counter as people read it: what it counts, its name tells. Cloud Hypervisor counts latencies in microseconds.
+    private static func measure(_ name: String, _ value: UInt64) -> (String, String) {
+        if name.hasSuffix("_bytes") {
+            let parts = ByteSize.text(value).split(separator: " ").map(String.init)
+            if parts.count == 2 { return (parts[0], parts[1]) }
+        }
+        if name.contains("_latency_") { return ("\(value)", "us") }
+        let units = [("_ops", "requests"), ("_frames", "frames"), ("_packets", "packets")]
+        return ("\(value)", units.first { name.hasSuffix($0.0) }?.1 ?? "")
     }
 }
 
