@@ -38,9 +38,16 @@ import Testing
     @Test func roffFindsNothingWrong() throws {
         let scratch = try ScratchDirectory("manual")
         #expect(try swiftlet("manual", scratch.path).succeeded)
-        // All warnings; what is formatted goes nowhere.
-        let script =
-            "command -v groff >/dev/null || exit 99; for page in *.1; do groff -man -z -ww \"$page\" || exit 1; done"
+        // All warnings, on paper and, as man does it, on terminals; what is formatted goes nowhere.
+        let script = """
+            command -v groff >/dev/null || exit 99
+            for page in *.1; do
+                groff -man -z -ww "$page" || exit 1
+                for columns in 60 78 118; do
+                    groff -man -Tutf8 -Z -ww -rLL=${columns}n "$page" >/dev/null || exit 1
+                done
+            done
+            """
         var command = Command("sh", ["-c", script])
         command.directory = scratch.path
         let result = try runProcess(command)

@@ -11,7 +11,8 @@ struct ManualPage {
     var text: String {
         var lines = [
             ".TH \(Self.quoted(command.page.uppercased())) 1 \"\" \(Self.quoted(version)) \"User Commands\"",
-            ".SH NAME", "\(Self.escaped(command.page)) \\- \(Self.escaped(command.abstract ?? ""))",
+            // Lists of keys are long words: set flush right, the lines around them would have holes.
+            ".ad l", ".SH NAME", "\(Self.escaped(command.page)) \\- \(Self.escaped(command.abstract ?? ""))",
             ".SH SYNOPSIS", synopsis,
         ]
         if let discussion = command.discussion, !discussion.isEmpty {
@@ -79,9 +80,13 @@ struct ManualPage {
         return lines
     }
 
-    /// A line of text that no macro's name begins.
+    /// A line of text that no macro's name begins. A list of keys may be broken between them.
     private static func line(_ text: String) -> String {
-        let text = escaped(text)
+        var text = escaped(text)
+        for sign in [",", "|"] {
+            // At the ends of words lines are broken as it is.
+            text = text.replacing(sign, with: "\(sign)\\:").replacing("\(sign)\\: ", with: "\(sign) ")
+        }
         return text.hasPrefix(".") || text.hasPrefix("'") ? "\\&" + text : text
     }
 
