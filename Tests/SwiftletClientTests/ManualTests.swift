@@ -84,4 +84,33 @@ import Testing
             #expect(checked.succeeded && checked.errors.isEmpty, "\(checked)")
         }
     }
+
+    /// What bash offers for a command line whose last word is being typed.
+    private func offers(_ words: [String], _ scratch: ScratchDirectory) throws -> Set<String> {
+        let script = """
+            . ./swiftlet
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE}
+            _swiftlet swiftlet "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            printf '%s\\n' "${COMPREPLY[@]}"
+            """
+        var command = Command("bash", ["-c", script, "bash", "swiftlet"] + words)
+        command.directory = scratch.path
+        let result = try runProcess(command)
+        #expect(result.succeeded && result.errors.isEmpty, "\(result)")
+        return Set(result.text.split(separator: "\n").map(String.init))
+    }
+
+    @Test func bashCompletesTheOptionsOfTheDefaultCommand() throws {
+        let scratch = try ScratchDirectory("completions")
+        try scratch.write("swiftlet", swiftlet("completions", "bash").text)
+        try scratch.write("vmlinux", "")
+        #expect(try offers(["--ker"], scratch) == ["--kernel"])
+        #expect(try offers(["vmm", "--ker"], scratch) == ["--kernel"])
+        #expect(try offers(["--api-"], scratch) == ["--api-socket", "--api-group"])
+        #expect(try offers(["--memory", "size=1G", "--kernel", "vmlin"], scratch) == ["vmlinux"])
+        #expect(try offers(["--vers"], scratch) == ["--version"])
+        // A subcommand has its own.
+        #expect(try offers(["run", "--ker"], scratch).isEmpty)
+        #expect(try offers(["ct"], scratch) == ["ctl"])
+    }
 }

@@ -54,5 +54,31 @@ struct CompletionsCommand: ParsableCommand {
 
     @Argument(help: "bash, zsh or fish") var shell: Shell
 
-    func run() { StandardStreams.out(Swiftlet.completionScript(for: shell.kind)) }
+    func run() {
+        let script = Swiftlet.completionScript(for: shell.kind)
+        StandardStreams.out(shell == .bash ? BashCompletion.withDefaultSubcommand(script) : script)
+    }
+}
+
+/// What the library's script for bash does not know.
+enum BashCompletion {
+    /// The script, which then completes options without a subcommand as those of the default one, as they are parsed.
+    static func withDefaultSubcommand(_ script: String) -> String {
+        guard let subcommand = Swiftlet.configuration.defaultSubcommand?.configuration.commandName else {
+            return script
+        }
+        let function = "_swiftlet() {\n"
+        let start = "    __swiftlet_offer_flags_options 0\n"
+        guard let body = script.firstRange(of: function),
+            let place = script[body.upperBound...].firstRange(of: start)
+        else { return script }
+        let choice = """
+                if [[ "${unparsed_words[0]}" = -* ]]; then
+                    _swiftlet_\(subcommand)
+                    return
+                fi
+
+            """
+        return script[..<place.lowerBound] + choice + script[place.lowerBound...]
+    }
 }
