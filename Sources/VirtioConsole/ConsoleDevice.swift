@@ -96,7 +96,8 @@ package final class ConsoleDevice: VirtioDevice {
 
 /// What came from outside and waits for the driver's buffers; and the event that wakes the worker for it.
 final class ConsoleInput: CharReceiver {
-    private static let capacity = 4096
+    /// Bytes that wait at most.
+    static let capacity = 4096
     private let port: CharPort
     private let waiting = Mutex<[UInt8]>([])
     let event: EventFD
@@ -104,6 +105,7 @@ final class ConsoleInput: CharReceiver {
     init(_ port: CharPort) throws(HostError) {
         self.port = port
         event = try EventFD()
+        waiting.withLock { $0.reserveCapacity(Self.capacity) }
     }
 
     var inputRoom: Int { waiting.withLock { Self.capacity - $0.count } }
@@ -117,16 +119,17 @@ final class ConsoleInput: CharReceiver {
 
     var isEmpty: Bool { waiting.withLock { $0.isEmpty } }
 
-    /// Takes at most `limit` bytes.
-    func take(_ limit: Int) -> [UInt8] {
-        let (taken, freed) = waiting.withLock { waiting -> ([UInt8], Bool) in
-            let taken = Array(waiting.prefix(limit))
+    /// Moves the oldest bytes into a buffer, at most `limit` and as many as it holds; how many.
+    func take(_ limit: Int, into buffer: inout [UInt8]) -> Int {
+        let (count, freed) = waiting.withLock { waiting -> (Int, Bool) in
+            let count = min(limit, min(waiting.count, buffer.count))
+            for index in 0..<count { buffer[index] = waiting[index] }
             let full = waiting.count == Self.capacity
-            waiting.removeFirst(taken.count)
-            return (taken, full && !taken.isEmpty)
+            waiting.removeFirst(count)
+            return (count, full && count > 0)
         }
         if freed { port.inputRoomAvailable() }
-        return taken
+        return count
     }
 }
 
@@ -144,6 +147,8 @@ struct ConsoleWorker: WorkerBody, ~Copyable {
     private let metrics: ConsoleMetrics
     /// How much of the chain at hand was already written, while the host does not take more.
     private var written = 0
+    /// What is on its way between a chain and the host; kept, so that a kick allocates nothing.
+    private(set) var buffer = [UInt8](repeating: 0, count: ConsoleInput.capacity)
 
     init(
         receive: consuming ServedQueue, transmit: consuming ServedQueue, port: CharPort, input: ConsoleInput,
@@ -174,24 +179,29 @@ struct ConsoleWorker: WorkerBody, ~Copyable {
 
     private mutating func serveReceive() {
         let (input, metrics) = (input, metrics)
+        // A queue that is being served and the buffer beside it cannot both be reached through this value.
+        var bytes: [UInt8] = []
+        swap(&bytes, &buffer)
         receive.serve { chain in
             guard !input.isEmpty else { return nil }
-            let bytes = input.take(chain.writableBytes)
+            let count = input.take(chain.writableBytes, into: &bytes)
             metrics.reads.add()
-            metrics.readBytes.add(UInt64(bytes.count))
-            return chain.write(bytes.span, at: 0)
+            metrics.readBytes.add(UInt64(count))
+            return chain.write(bytes.span.extracting(0..<count), at: 0)
         }
+        swap(&bytes, &buffer)
     }
 
     private mutating func serveTransmit() {
         let (port, metrics) = (port, metrics)
         var done = written
-        var chunk = [UInt8](repeating: 0, count: 1024)
+        var bytes: [UInt8] = []
+        swap(&bytes, &buffer)
         transmit.serve { chain in
             while done < chain.readableBytes {
-                var span = chunk.mutableSpan
+                var span = bytes.mutableSpan
                 let count = chain.read(at: done, into: &span)
-                let taken = port.write(chunk.span.extracting(0..<count))
+                let taken = port.write(bytes.span.extracting(0..<count))
                 done += taken
                 // The rest goes when the host has caught up: `outputDrained` wakes this worker.
                 if taken < count { return nil }
@@ -201,6 +211,7 @@ struct ConsoleWorker: WorkerBody, ~Copyable {
             done = 0
             return 0
         }
+        swap(&bytes, &buffer)
         written = done
     }
 }
