@@ -162,6 +162,53 @@ struct ServerHostileTests {
         #expect(server.server.metrics.evicted.load(ordering: .relaxed) == 2)
     }
 
+    /// Slow requests on all connections, those that get a byte now and then among them, keep nobody out, and do not
+    /// take the place of a client that waits for its answer.
+    @Test func halfSentRequestsMakeRoom() throws {
+        var limits = APILimits()
+        (limits.connections, limits.evictableAfter) = (5, 200_000_000)
+        let late = try Mailbox<@Sendable () -> Void>()
+        let handler = FakeHandler { request, reply in
+            let answer: @Sendable () -> Void = { reply(.response(status: 200, body: Array(request.target.utf8))) }
+            if request.target == "/late" { late.send(answer) } else { answer() }
+        }
+        let server = try TestServer(handler, limits: limits)
+        let waiting = try server.connect()
+        try waiting.send(request("GET", "/late"))
+        var work: [@Sendable () -> Void] = []
+        #expect(
+            Deadline.seconds(5).wait {
+                work += late.receive()
+                return work.count == 1
+            })
+        let slow = try (0..<4).map { _ in try server.connect() }
+        for client in slow { try client.send("PUT /x HTTP/1.1\r\nContent-Length: 1000\r\n\r\n") }
+        #expect(Deadline.seconds(5).wait { server.openConnections == 5 })
+        let refused = try server.connect()
+        try refused.send(request("GET", "/early"))
+        #expect(try refused.reply().status == 503)
+        for _ in 0..<6 {
+            HostClock.sleep(milliseconds: 50)
+            for client in slow { try client.send("x") }
+        }
+        // One of them goes for each client that comes, and hears why.
+        let friends = try (0..<3).map { index in
+            let friend = try server.connect()
+            try friend.send(request("GET", "/\(index)"))
+            #expect(try friend.reply().body == "/\(index)")
+            return friend
+        }
+        #expect(server.server.metrics.evicted.load(ordering: .relaxed) == 3)
+        let statuses = slow.map { client -> Int in
+            client.receive(milliseconds: 0)
+            return (try? client.reply(by: Deadline(after: .milliseconds(50))))?.status ?? 0
+        }
+        #expect(statuses.sorted() == [0, 408, 408, 408], "\(statuses)")
+        for answer in work { answer() }
+        #expect(try waiting.reply().body == "/late")
+        _ = friends
+    }
+
     @Test func garbageIsSurvived() throws {
         let server = try TestServer()
         var random = SystemRandomNumberGenerator()

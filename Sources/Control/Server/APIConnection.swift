@@ -83,10 +83,17 @@ final class APIConnection {
     var limits: APILimits { context.shared.limits }
     var metrics: APIServerMetrics { context.shared.metrics }
     var isClosed: Bool { if case .closed = phase { true } else { false } }
-    /// Whether nothing of a request has come and nothing of a reply is left.
-    var isIdle: Bool {
-        guard case .open = phase else { return false }
-        return exchange == nil && !hasOutput && !(codec?.isMidRequest ?? false) && !(codec?.hasItems ?? false)
+    /// Since when (monotonic, ns) the server has waited for this client: for a request, for the rest of one from its
+    /// first byte on, or for the end. nil while the client itself waits for something, or listens to a stream.
+    var awaitedSince: UInt64? {
+        switch phase {
+        case .lingering: return lingerStart
+        case .open:
+            guard exchange == nil, !hasOutput, !(codec?.hasItems ?? false) else { return nil }
+            // A reply that came late does not make its client an idle one at once.
+            return codec?.isMidRequest == true ? requestStart : max(lastInput, lastOutput)
+        case .streaming, .upgraded, .closed: return nil
+        }
     }
     private var hasOutput: Bool { outputStart < output.count }
 
@@ -294,6 +301,15 @@ final class APIConnection {
         case .open, .closed: break
         }
         advance()
+    }
+
+    /// Ends the connection to make room; the client hears why, if half a request of it is there.
+    func giveWay() {
+        if case .open = phase, codec?.isMidRequest == true {
+            codec?.timeOut()
+            advance()
+        }
+        close()
     }
 
     /// Ends the connection now. The descriptor is closed when the server lets go of this object.

@@ -2,8 +2,9 @@
 package struct APILimits: Sendable {
     /// The most connections at a time; further ones are answered 503 and closed.
     package var connections = 128
-    /// How long a connection has been idle before it makes room for a new one when there are too many, in nanoseconds.
-    package var evictableAfter: UInt64 = 5_000_000_000
+    /// How long the server has waited for a client, for its next request or for the rest of one, before the connection
+    /// makes room for a new one when there are too many, in nanoseconds.
+    package var evictableAfter: UInt64 = 1_000_000_000
     /// The most bytes of a request's line and headers, and of anything else between them and the body's bytes.
     package var head = 64 << 10
     /// The most bytes of a body.

@@ -146,7 +146,7 @@ final class ServerLoop {
     }
 
     private func admit(_ stream: consuming UnixStream) {
-        guard connections.count < shared.limits.connections || evict(idleFor: shared.limits.evictableAfter) else {
+        guard connections.count < shared.limits.connections || evict(after: shared.limits.evictableAfter) else {
             return refuse(stream)
         }
         lastID += 1
@@ -168,17 +168,23 @@ final class ServerLoop {
         shared.metrics.replied(503)
     }
 
-    /// Closes the connection that has been idle longest, at least for a time (ns); false when there is none.
-    private func evict(idleFor time: UInt64) -> Bool {
-        let idle = connections.values.filter(\.isIdle).min { $0.lastInput < $1.lastInput }
-        guard let idle, HostClock.monotonic - idle.lastInput >= time else { return false }
+    /// Closes the connection whose client the server has waited for longest, at least for a time (ns); false when there
+    /// is none. Requests that come slowly are no better than none at all: else a few of them would keep everybody out.
+    private func evict(after time: UInt64) -> Bool {
+        let now = HostClock.monotonic
+        var longest: (id: UInt64, since: UInt64)?
+        for (id, connection) in connections {
+            guard let since = connection.awaitedSince, since < longest?.since ?? .max else { continue }
+            longest = (id, since)
+        }
+        guard let longest, now >= longest.since, now - longest.since >= time else { return false }
         shared.metrics.add(shared.metrics.evicted)
-        work(on: idle.id) { $0.close() }
+        work(on: longest.id) { $0.giveWay() }
         return true
     }
 
     private func outOfDescriptors(_ error: Errno) {
-        if evict(idleFor: 0) { return }
+        if evict(after: 0) { return }
         if !isShort { shared.logger.warning("the API accepts no more connections for now: \(error)") }
         isShort = true
         epoll.remove(shared.socket.raw)
