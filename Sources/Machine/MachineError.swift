@@ -2,6 +2,7 @@ import Boot
 import Host
 import KVM
 import Memory
+import Spec
 import VirtioBlock
 import VirtioNet
 
@@ -22,7 +23,7 @@ package enum MachineError: Error, Sendable, CustomStringConvertible {
     init(sorting error: any Error) {
         switch error {
         case let error as MachineError: self = error
-        case is BootError, is DiskError: self = .spec("\(error)")
+        case is BootError, is DiskError, is SpecError: self = .spec("\(error)")
         case let error as NetError where error.isMistake: self = .spec("\(error)")
         default: self = .host("\(error)")
         }

@@ -13,8 +13,8 @@ package enum PlannedFiles {
         /// Whether it is only that this user may not open the file: another one may.
         package let isForbidden: Bool
 
-        init(_ error: any Error, _ errno: Errno?) {
-            text = "\(error)"
+        init(_ error: some CustomStringConvertible, _ errno: Errno?) {
+            text = error.description
             isForbidden = errno == .accessDenied || errno == .notPermitted
         }
     }
@@ -24,7 +24,7 @@ package enum PlannedFiles {
     ///
     /// - Parameter asForBoot: whether disks are opened and locked as for a boot, not only looked at.
     package static func findings(_ plan: MachinePlan, asForBoot: Bool = false) -> [Finding] {
-        var findings = payload(plan)
+        var findings = payload(plan) + SharedFiles.issues(plan).map { Finding($0, nil) }
         for device in plan.devices {
             switch device.kind {
             case .block(let options, _):

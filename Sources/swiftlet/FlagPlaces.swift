@@ -16,7 +16,16 @@ enum FlagPlaces {
 
     private static func words(_ line: Substring) -> String {
         guard line.hasPrefix("$."), let end = line.firstIndex(of: ":") else { return String(line) }
-        return (flag(String(line[line.index(line.startIndex, offsetBy: 2)..<end])) ?? "--kernel") + line[end...]
+        return (flag(String(line[line.index(line.startIndex, offsetBy: 2)..<end])) ?? "--kernel") + named(line[end...])
+    }
+
+    /// A message with the places that it names in the words of the flags.
+    private static func named(_ message: Substring) -> String {
+        message.split(separator: " ", omittingEmptySubsequences: false).map { word in
+            guard word.hasPrefix("$.") else { return String(word) }
+            let place = word.dropFirst(2).prefix { $0 != "," && $0 != ";" && $0 != ":" }
+            return flag(String(place)).map { $0 + word[place.endIndex...] } ?? String(word)
+        }.joined(separator: " ")
     }
 
     /// `disks[1].path` as `--disk #2: key 'path'`.

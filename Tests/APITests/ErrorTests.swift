@@ -103,6 +103,35 @@ import Testing
         #expect(try vmm.curl("GET", "vmm.ping").status == 200)
     }
 
+    /// One file by two names is refused before anything is opened, and emptied, for it.
+    @Test func filesByTwoNames() throws {
+        let vmm = try TestVMM()
+        let disk = try vmm.scratch.sparse("disk", bytes: 1 << 20)
+        let dotted = vmm.scratch.path("./disk")
+        let link = vmm.scratch.path("link")
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: disk)
+        for other in [dotted, link] {
+            let both = #""disks":[{"path":"\#(disk)"},{"path":"\#(other)","readonly":true}]"#
+            try check(
+                Refusal(
+                    409, "PUT", "vm.create", vmm.config(both),
+                    says: #"$.disks[1].path: "\#(other)" is the same file as $.disks[0].path, "\#(disk)", and one"#),
+                vmm)
+        }
+        let console =
+            #"{"disks":[{"path":"\#(disk)"}],"serial":{"mode":"File","file":"\#(dotted)"},"console":{"mode":"Off"}}"#
+        try check(
+            Refusal(
+                409, "PUT", "vm.create", console,
+                says: #"$.serial.file: "\#(dotted)" is the same file as $.disks[0].path, "\#(disk)", which must not"#),
+            vmm)
+        #expect(try vmm.scratch.read("disk").count == 1 << 20)
+        #expect(try vmm.state() == nil)
+        // Readers may share it.
+        let readers = #""disks":[{"path":"\#(disk)","readonly":true},{"path":"\#(link)","readonly":true}]"#
+        try vmm.put("vm.create", vmm.config(readers))
+    }
+
     @Test func devicesThatCannotBe() throws {
         let vmm = try TestVMM()
         let disk = try vmm.scratch.sparse("disk", bytes: 1 << 20)

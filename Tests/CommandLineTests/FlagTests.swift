@@ -95,6 +95,12 @@ import Testing
         expectRefusal(
             try run("--disk", "path=\(image)", "path=/nonexistent"), 65, "--disk #2: key 'path': /nonexistent: cannot",
             "; ")
+        let link = scratch.path("link.raw")
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: image)
+        expectRefusal(
+            try run("--disk", "path=\(image)", "path=\(link)"), 65,
+            "--disk #2: key 'path': \"\(link)\" is the same file",
+            "as --disk: key 'path', \"\(image)\"", "use a copy")
         expectRefusal(
             try run("--serial", "file=/nonexistent/x"), 65, "--serial: key 'file': /nonexistent/x: cannot", "; ")
         expectRefusal(try run("--rng", "src=/nonexistent"), 65, "--rng: key 'src': /nonexistent: cannot", "; ")

@@ -10,6 +10,8 @@ extension VMM {
             return .success(try perform(command))
         } catch let error as VMError {
             return .failure(error.during(command.words))
+        } catch let error as SpecError {
+            return .failure(VMError(error).during(command.words))
         } catch {
             return .failure(VMError(MachineError(sorting: error)).during(command.words))
         }
@@ -67,6 +69,7 @@ extension VMM {
         config.assignIDs(&names)
         config.assignMACs()
         let plan = try MachinePlanner().plan(config)
+        try SharedFiles.refuse(plan)
         logger.info("the machine is planned", metadata: ["pci": "\(plan.devices.count)"])
         let (logger, mailbox) = (logger, controller.mailbox)
         let events = ConsoleBackends.Events(report: { logger.warning("\($0)") }, quit: { mailbox.send(.quit) })
