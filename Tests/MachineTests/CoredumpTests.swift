@@ -65,4 +65,41 @@ import Testing
             #expect(gdb.text.contains("=> 0x") && !gdb.text.contains("Cannot access memory"), "\(gdb)")
         }
     }
+
+    /// What gdb says of a vCPU is what the guest put there: registers, where it is, and the memory there.
+    @Test func gdbShowsWhatTheGuestDid() throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("gdb")
+            var config = Guests.config()
+            let code: [UInt8] = [
+                0xE6, 0x80,  // out 0x80, al
+                0xB8, 0x44, 0x33, 0x22, 0x11,  // mov eax, 0x11223344
+                0xBD, 0x88, 0x77, 0x66, 0x55,  // mov ebp, 0x55667788
+                0xC7, 0x05, 0x00, 0x00, 0x20, 0x00, 0xEF, 0xBE, 0xAD, 0xDE,  // mov dword [0x200000], 0xdeadbeef
+                0xEB, 0xFE,  // jmp to itself
+            ]
+            config.payload = PayloadConfig()
+            config.payload?.kernel = try scratch.write("kernel", TinyKernel(code).elf)
+            let vm = try RunningVM()
+            try vm.create(config)
+            try vm.command(.boot)
+            let debug = try #require(vm.controller.status.current.instance?.debugPort)
+            #expect(Deadline.seconds(10).wait { debug.observed.firstAt > 0 })
+            sleepThread(.milliseconds(100))
+            try vm.command(.coredump(path: scratch.path("core")))
+            #expect(vm.end() == .quit)
+            let asked = ["p/x $rax", "p/x $rbp", "p/x $rip", "x/2xb $rip", "x/1xw 0x200000", "p/x $cs != 0"]
+            let gdb = try runProcess(
+                Command(
+                    "gdb",
+                    ["-batch", "-nx", "-ex", "core-file \(scratch.path("core"))"] + asked.flatMap { ["-ex", $0] }))
+            let end = "0x" + String(Int(TinyKernel.address) + code.count - 2, radix: 16)
+            for answer in [
+                "$1 = 0x11223344\n", "$2 = 0x55667788\n", "$3 = \(end)\n", "\(end):\t0xeb\t0xfe\n",
+                "0x200000:\t0xdeadbeef\n", "$4 = 0x1\n",
+            ] {
+                #expect(gdb.text.contains(answer), "\(answer) in \(gdb)")
+            }
+        }
+    }
 }
