@@ -24,7 +24,7 @@ struct Swiftlet: ParsableCommand {
         ProcessClock.start()
         ignoreBrokenPipes()
         let name = CommandLine.arguments.first.map { $0.split(separator: "/").last.map(String.init) ?? $0 }
-        let arguments = Array(CommandLine.arguments.dropFirst())
+        let arguments = withLongVersion(Array(CommandLine.arguments.dropFirst()))
         do {
             let implied = ["cloud-hypervisor": ["vmm"], "ch-remote": ["ctl", "--json"]][name ?? ""] ?? []
             var command = try parse(implied + arguments)
@@ -52,6 +52,14 @@ extension Swiftlet {
             if let parsed = try? command.parseAsRoot(words), type(of: parsed) == command { return parsed }
         }
         return try parseAsRoot(arguments)
+    }
+
+    /// `-V`, which `cloud-hypervisor` and `ch-remote` have beside it, as `--version`: alone or behind a subcommand.
+    private static func withLongVersion(_ arguments: [String]) -> [String] {
+        guard arguments.last == "-V", arguments.count <= 2, arguments.count == 1 || !arguments[0].hasPrefix("-") else {
+            return arguments
+        }
+        return arguments.dropLast() + ["--version"]
     }
 
     /// The commands that may be meant, each of which takes all that the one before it takes, and their own arguments.

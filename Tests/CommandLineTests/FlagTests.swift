@@ -38,6 +38,10 @@ import Testing
         #expect(result.ending == .exited(0) && result.text == "ok", "\(result)")
         let version = try runProcess(Command(link, ["--version"]))
         #expect(version.text.hasPrefix("cloud-hypervisor v") && version.succeeded, "\(version)")
+        for words in [["-V"], ["vmm", "-V"]] {
+            let short = try Swiftlet.run(words)
+            #expect(short.text == version.text && short.succeeded, "\(short)")
+        }
         let wrong = try runProcess(Command(link, ["--kernel", kernel, "--balloon", "size=1M"]))
         expectRefusal(wrong, 64, "--balloon: is not supported", "leave it out")
     }
