@@ -20,11 +20,13 @@ private struct RunningVMM {
         process = try ChildProcess(Command(try Built.swiftlet(), words))
         let deadline = Deadline.seconds(20)
         while true {
+            // Looked at before the try: on a busy machine a refusal may come back when the time is long up.
+            let isLast = deadline.hasPassed
             do {
                 _ = try await client.ping()
                 break
             } catch {
-                if deadline.hasPassed { throw error }
+                if isLast { throw error }
                 try await Task.sleep(for: .milliseconds(10))
             }
         }
