@@ -17,7 +17,12 @@ func released(_ flags: [String]) -> SwiftSetting {
 
 /// For the targets that only the executable is made of: the linker drops each function that nothing calls.
 let linkedOnce: [SwiftSetting] =
-    house + [released(["-Xfrontend", "-internalize-at-link", "-Xfrontend", "-function-sections"])]
+    house + [
+        released([
+            "-Xfrontend", "-internalize-at-link", "-Xfrontend", "-function-sections",
+            "-Xfrontend", "-disable-concrete-type-metadata-mangled-name-accessors",
+        ])
+    ]
 /// For those of them that do nothing while a guest runs but answer people: small rather than fast.
 let small: [SwiftSetting] = linkedOnce + [released(["-Osize"])]
 
@@ -122,7 +127,7 @@ let package = Package(
         tests("SelfTestImage", ["TestSupport"]),
         // The built executable as its users meet it: arguments, exit statuses, bad input.
         .testTarget(
-            name: "CommandLineTests", dependencies: ["TestSupport", "Host", "swiftlet"], swiftSettings: house),
+            name: "CommandLineTests", dependencies: ["TestSupport", "Host", "swiftlet", arguments], swiftSettings: house),
         // The API of the built executable, over curl and raw sockets, as its clients use it.
         .testTarget(name: "APITests", dependencies: ["TestSupport", "Host", "swiftlet"], swiftSettings: house),
         // Real Linux guests; they need a KVM that boots Linux (see Tests/Lab).

@@ -1,0 +1,80 @@
+/// A command line that is understood without the argument parser.
+///
+/// The library describes a command to itself by reflection before it parses one, for which the runtime looks through all
+/// conformances of the executable: that takes longer than all else on the way to a VM or to a socket that answers. So
+/// the plain lines that VMs are started with many times, `run SPEC` and `vmm --api-socket PATH` with options in full,
+/// are recognised here. Everything else, each mistake and each question for help included, goes to the library.
+enum QuickCommand: Equatable {
+    /// `swiftlet run SPEC`
+    case run(spec: String, SessionOptions)
+    /// `swiftlet vmm` that waits for clients to create a VM.
+    case wait(SessionOptions)
+
+    /// Nil for what is left to the library.
+    init?(_ arguments: [String]) {
+        var words = arguments[...]
+        let runs = words.first == "run"
+        if runs || words.first == "vmm" { words.removeFirst() }
+        var options = SessionOptions()
+        var spec: String?
+        while let word = words.popFirst() {
+            if word.hasPrefix("--") {
+                guard Self.take(word, &words, into: &options, runs: runs) else { return nil }
+            } else if let count = Self.verbosity(word) {
+                options.verbosity += count
+            } else {
+                guard runs, spec == nil, !word.isEmpty, !word.hasPrefix("-") || word == "-" else { return nil }
+                spec = word
+            }
+        }
+        guard options.mistake == nil else { return nil }
+        if runs {
+            guard let spec else { return nil }
+            self = .run(spec: spec, options)
+        } else {
+            guard options.apiSocket != nil else { return nil }
+            self = .wait(options)
+        }
+    }
+
+    /// Takes an option and its value; false for one that is not known here, given twice, or without a plain value.
+    private static func take(
+        _ name: String, _ words: inout ArraySlice<String>, into options: inout SessionOptions, runs: Bool
+    ) -> Bool {
+        if name == "--no-shutdown" {
+            guard !options.noShutdown else { return false }
+            options.noShutdown = true
+            return true
+        }
+        guard let value = words.popFirst(), !value.isEmpty, !value.hasPrefix("-") else { return false }
+        switch name {
+        case "--api-socket": return set(&options.apiSocket, value)
+        case "--api-group": return set(&options.apiGroup, value)
+        case "--event-monitor": return set(&options.eventMonitor, value)
+        case "--log-file": return set(&options.logFile, value)
+        case "--self-test": return set(&options.selfTest, value)
+        case "--seccomp": return !runs && value == "false"
+        default: return false
+        }
+    }
+
+    private static func set(_ option: inout String?, _ value: String) -> Bool {
+        guard option == nil else { return false }
+        option = value
+        return true
+    }
+
+    /// How many times `-v` stands in the word; nil if something else does.
+    private static func verbosity(_ word: String) -> Int? {
+        guard word.hasPrefix("-v"), word.dropFirst().allSatisfy({ $0 == "v" }) else { return nil }
+        return word.utf8.count - 1
+    }
+
+    /// Does what the line says; the process's exit status.
+    func perform() -> Int32 {
+        switch self {
+        case .run(let spec, let options): VMSession.run(options) { try SpecFile.read(spec) }
+        case .wait(let options): VMSession.run(options, words: FlagPlaces.words) { nil }
+        }
+    }
+}
