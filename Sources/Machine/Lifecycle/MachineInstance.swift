@@ -60,11 +60,7 @@ final class MachineInstance: Sendable {
         try FieldErrors.checkHugePages(plan)
         try FieldErrors.checkMemory(plan)
         let memory = try GuestMemory(plan.memory.ranges, plan.backing, unless: events.isCancelled)
-        for (slot, range) in memory.ranges.enumerated() {
-            try machine.setMemory(
-                slot: UInt32(slot), address: range.address, size: range.size,
-                hostAddress: memory.hostAddress(ofRegion: slot))
-        }
+        let registration = MemoryRegistration(of: memory, in: machine)
         self.memory = memory
         details.memory(memory)
         events.phase("memory", "\(memory.size >> 20) MiB in \(memory.ranges.count) range(s)")
@@ -89,6 +85,7 @@ final class MachineInstance: Sendable {
         let loaded = try Self.loadPayload(backends, memory, details)
         events.phase("payload", loaded.words)
         let handles = try Self.createVCPUs(plan, system, machine, entry: loaded.entry, details)
+        try registration.finish()
         let buses = (legacy.ports, MemoryBus(pci: slots.root))
         runners = try handles.enumerated().map { index, handle in
             try VCPURunner(index, handle, buses: buses, stopping: stopping) { vcpu, failure in
