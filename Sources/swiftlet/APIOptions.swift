@@ -1,7 +1,4 @@
 import ArgumentParser
-import Control
-import Logging
-import Machine
 import SelfTestImage
 
 /// The options of the socket that controls the VM.
@@ -31,35 +28,4 @@ struct APIOptions: ParsableArguments {
             """, valueName: "words"))
     var selfTest: String?
 
-    func validate() throws {
-        if apiSocket == nil, apiGroup != nil { throw ValidationError("--api-group: needs --api-socket beside it") }
-        if apiSocket == nil, noShutdown { throw ValidationError("--no-shutdown: needs --api-socket beside it") }
-    }
-
-    /// What tells events to the file of the option and to the API's clients.
-    func monitor(_ logger: Logger) throws -> EventMonitor {
-        do {
-            let target = try eventMonitor.map { try EventTarget(option: $0) }
-            return try EventMonitor(target, start: ProcessClock.origin) { logger.warning("\($0)") }
-        } catch let error as EventTargetError {
-            throw UsageError("--event-monitor: \(error)")
-        }
-    }
-
-    /// Serves the API if a socket is given for it.
-    func serve(_ machine: VMM, _ monitor: EventMonitor, _ logger: Logger) throws -> APIServer? {
-        guard let apiSocket else { return nil }
-        let socket: APISocket
-        do throws(APISocketError) {
-            socket = try APISocket(APISocketPlace(parsing: apiSocket), group: apiGroup)
-        } catch {
-            throw UsageError("--api-socket: \(error)")
-        }
-        let context = APIContext(
-            vm: machine.controller, events: monitor, version: APIVersion(api: Version.api, build: Version.build),
-            logger: logger)
-        let server = try APIServer(listening: socket, handler: APIService(context), logger: logger)
-        try server.start()
-        return server
-    }
 }

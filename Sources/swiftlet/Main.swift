@@ -25,8 +25,14 @@ struct Swiftlet: ParsableCommand {
         ignoreBrokenPipes()
         let name = CommandLine.arguments.first.map { $0.split(separator: "/").last.map(String.init) ?? $0 }
         let arguments = withLongVersion(Array(CommandLine.arguments.dropFirst()))
+        let implied: [String] =
+            switch name {
+            case "cloud-hypervisor": ["vmm"]
+            case "ch-remote": ["ctl", "--json"]
+            default: []
+            }
+        if let quick = QuickCommand(implied + arguments) { endProcess(quick.perform()) }
         do {
-            let implied = ["cloud-hypervisor": ["vmm"], "ch-remote": ["ctl", "--json"]][name ?? ""] ?? []
             var command = try parse(implied + arguments)
             try command.run()
         } catch {

@@ -12,18 +12,6 @@ struct LoggingOptions: ParsableArguments {
 
     @Option(help: "Write the log into this file instead of standard error.", completion: .file())
     var logFile: String?
-
-    func makeLogger() throws -> Logger {
-        let sink: LineLogHandler.Sink
-        do throws(HostError) {
-            sink = try LineLogHandler.Sink(path: logFile, start: ProcessClock.origin)
-        } catch {
-            guard let logFile else { throw error }
-            throw UsageError("--log-file: \(logFile): cannot be opened to write: \(error.errno); name another file")
-        }
-        let level = LineLogHandler.level(verbosity: verbose)
-        return Logger(label: "swiftlet") { _ in LineLogHandler(sink, level) }
-    }
 }
 
 /// A command line that is wrong: the flag, what is wrong with it, and what to do.
@@ -36,26 +24,27 @@ struct UsageError: Error, CustomStringConvertible {
 enum VMSession {
     /// - Parameter words: says an error in the words of the user's own configuration, flags for example.
     static func run(
-        _ logging: LoggingOptions, _ api: APIOptions, words: (any Error) -> String = { "\($0)" },
+        _ session: SessionOptions, words: (any Error) -> String = { "\($0)" },
         _ configuration: () throws -> ParsedConfig?
     ) -> Int32 {
         do {
             // The guest's output, its sockets and the log are their owner's alone.
             makeNewFilesPrivate()
-            let logger = try logging.makeLogger()
-            if let words = api.selfTest, let mistake = SelfTestCommandLine.mistake(words) {
+            if let mistake = session.mistake { throw UsageError(mistake) }
+            let logger = try session.makeLogger()
+            if let words = session.selfTest, let mistake = SelfTestCommandLine.mistake(words) {
                 throw UsageError("--self-test: \(mistake)")
             }
             let parsed = try configuration()
             for warning in parsed?.warnings ?? [] { logger.warning("\(warning)") }
             if parsed != nil { logger.info("the spec is valid") }
             var options = VMM.Options(
-                selfTest: SelfTestGuest(commandLine: api.selfTest ?? "") { SelfTestImage.elf() })
-            options.survivesGuest = api.noShutdown
-            let monitor = try api.monitor(logger)
+                selfTest: SelfTestGuest(commandLine: session.selfTest ?? "") { SelfTestImage.elf() })
+            options.survivesGuest = session.noShutdown
+            let monitor = try session.monitor(logger)
             options.emit = { monitor.emit($0, $1) }
             let machine = try VMM(options, logger: logger)
-            let server = try api.serve(machine, monitor, logger)
+            let server = try session.serve(machine, monitor, logger)
             defer {
                 monitor.emit(.vmmShutdown)
                 monitor.close()

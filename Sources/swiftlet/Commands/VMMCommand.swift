@@ -17,7 +17,7 @@ struct VMMCommand: ParsableCommand {
     @OptionGroup var later: UnsupportedFlags
 
     func run() throws {
-        let status = VMSession.run(logging, api, words: FlagPlaces.words) {
+        let status = VMSession.run(SessionOptions(logging, api), words: FlagPlaces.words) {
             try later.refuse()
             try filter.refuse()
             return try machine.configuration(api)
@@ -36,7 +36,7 @@ struct BriefVMMCommand: ParsableCommand {
     @OptionGroup var logging: LoggingOptions
 
     func run() throws {
-        let status = VMSession.run(logging, api, words: FlagPlaces.words) {
+        let status = VMSession.run(SessionOptions(logging, api), words: FlagPlaces.words) {
             try filter.refuse()
             return try machine.configuration(api)
         }
@@ -57,7 +57,7 @@ struct IdleVMMCommand: ParsableCommand {
     }
 
     func run() throws {
-        let status = VMSession.run(logging, api, words: FlagPlaces.words) {
+        let status = VMSession.run(SessionOptions(logging, api), words: FlagPlaces.words) {
             try filter.refuse()
             return nil
         }
