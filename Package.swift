@@ -127,7 +127,8 @@ let package = Package(
         tests("SelfTestImage", ["TestSupport"]),
         // The built executable as its users meet it: arguments, exit statuses, bad input.
         .testTarget(
-            name: "CommandLineTests", dependencies: ["TestSupport", "Host", "swiftlet", arguments], swiftSettings: house),
+            name: "CommandLineTests", dependencies: ["TestSupport", "Host", "swiftlet", arguments], swiftSettings: house
+        ),
         // The API of the built executable, over curl and raw sockets, as its clients use it.
         .testTarget(name: "APITests", dependencies: ["TestSupport", "Host", "swiftlet"], swiftSettings: house),
         // Real Linux guests; they need a KVM that boots Linux (see Tests/Lab).

@@ -41,7 +41,7 @@ import Testing
 
     @Test func tripleFaultIsSeventy() throws {
         let result = try Swiftlet.run(spec: Swiftlet.spec(), ["--self-test", "mode=triple-fault"])
-        expectRefusal(result, 70, "the guest died: vCPU 0 took a triple fault")
+        expectRefusal(result, 70, "the guest died: vCPU 0 took a triple fault at RIP 0x")
     }
 
     @Test func aGuestOfUnknownInstructionsIsSeventy() throws {

@@ -25,10 +25,11 @@ import Testing
     /// What is wrong, rare, or a question is the parser's.
     @Test(arguments: [
         "", "run", "run a b", "run -x a", "run --log-file", "run --log-file -v a", "run a --help", "run -h", "run --",
-        "run -- a", "run --kernel k", "run a --log-file x --log-file y", "run --api-socket=/run/a a", "run --verbose a",
-        "run a --no-shutdown", "run a --api-group 0", "run a --seccomp false", "vmm", "vmm -v", "vmm --no-shutdown",
-        "vmm --api-socket", "vmm --api-socket a b", "vmm --api-socket a --kernel k", "vmm --api-socket a --seccomp true",
-        "vmm --api-socket a --no-shutdown --no-shutdown", "vmm --version", "--help", "check a", "ctl ping", "doctor",
+        "run -- a", "run --kernel k", "run a --log-file x --log-file y", "run --api-socket=/run/a a",
+        "run --verbose a", "run a --no-shutdown", "run a --api-group 0", "run a --seccomp false", "vmm", "vmm -v",
+        "vmm --no-shutdown", "vmm --api-socket", "vmm --api-socket a b", "vmm --api-socket a --kernel k",
+        "vmm --api-socket a --seccomp true", "vmm --api-socket a --no-shutdown --no-shutdown", "vmm --version",
+        "--help", "check a", "ctl ping", "doctor",
     ]) func leavesTheRestToTheParser(_ line: String) {
         #expect(QuickCommand(line.split(separator: " ").map(String.init)) == nil)
     }

@@ -4,7 +4,8 @@ import Synchronization
 
 /// Why a vCPU stopped by itself.
 enum VCPUFailure: Equatable, Sendable {
-    case tripleFault
+    /// With the instruction pointer, where KVM still tells it.
+    case tripleFault(UInt64?)
     case failedEntry(UInt64)
     case internalError(VMExit.InternalError)
     case unexpected(String)
@@ -12,7 +13,8 @@ enum VCPUFailure: Equatable, Sendable {
     /// One line for the user.
     func message(vcpu: Int) -> String {
         switch self {
-        case .tripleFault: "vCPU \(vcpu) took a triple fault"
+        case .tripleFault(let address):
+            "vCPU \(vcpu) took a triple fault" + (address.map { " at RIP 0x\(String($0, radix: 16))" } ?? "")
         case .failedEntry(let reason):
             "KVM cannot enter the guest on vCPU \(vcpu): hardware entry failure 0x\(String(reason, radix: 16))"
         case .internalError(let error) where error.suberror == 1:
@@ -131,7 +133,7 @@ final class VCPURunner: Sendable {
             case .interrupted:
                 exits.count(.interrupted)
                 return .interrupted
-            case .shutdown: return fail(.tripleFault, .shutdown)
+            case .shutdown: return fail(.tripleFault(try? handle.registers().rip), .shutdown)
             case .failedEntry(let reason): return fail(.failedEntry(reason), .failedEntry)
             case .internalError(let error): return fail(.internalError(error), .internalError)
             case .halt: return fail(.unexpected("halted outside the interrupt chip"), .halt)

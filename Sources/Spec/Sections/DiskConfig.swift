@@ -24,7 +24,8 @@ package struct DiskConfig: Sendable, Equatable {
     package var disableAIO = false
     /// How the image is locked against other users.
     package var lockGranularity = DiskLockGranularity.byteRange
-    /// Bytes of a sector as the guest sees it; nil takes 512, or the image's own with `direct`.
+    /// Bytes of a sector as the guest sees it; nil takes a block device's own, for a file 512, or with `direct` what its
+    /// file system takes.
     /// Not in Cloud Hypervisor's format.
     package var logicalBlockSize: UInt32?
     /// Bytes that are written at once; nil takes the logical size. Not in Cloud Hypervisor's format.
