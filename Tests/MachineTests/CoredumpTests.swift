@@ -37,6 +37,11 @@ import Testing
             // The first instructions of the guest's image lie at 1 MiB or above; the whole of RAM is in one segment.
             #expect(core.count >= 32 << 20)
             #expect(core.count < (32 << 20) + (1 << 20))
+            // The alignment of a segment of memory, by which crash(8) tells the format from an older one.
+            for header in 0..<(Int(core[56]) | Int(core[57]) << 8) where core[64 + header * 56] == 1 {
+                let alignment = core[(64 + header * 56 + 48)...].prefix(8)
+                #expect(alignment.allSatisfy { $0 == 0 }, "segment \(header)")
+            }
             let file = try FileManager.default.attributesOfItem(atPath: scratch.path("core"))
             #expect(file[.posixPermissions] as? Int == 0o600)
             let room = try runProcess(Command("du", ["-k", scratch.path("core")])).text.split(separator: "\t").first

@@ -34,7 +34,8 @@ struct ELFCore {
         let notesOffset = UInt64(headerSize + programHeaderSize * (segments.count + 1))
         core.programHeader(
             type: 4, Segment(virtual: 0, physical: 0, size: UInt64(notes.count), offset: notesOffset), alignment: 4)
-        for segment in segments { core.programHeader(type: 1, segment, alignment: page) }
+        // crash(8) takes a core whose first segment is aligned for one of an old format, netdump, and then ends by a fault.
+        for segment in segments { core.programHeader(type: 1, segment, alignment: 0) }
         return core.bytes + notes
     }
 
