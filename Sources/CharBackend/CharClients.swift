@@ -59,7 +59,7 @@ package final class CharAttachment: Sendable {
         wake.signal()
     }
 
-    /// Ends the stay; from any thread.
+    /// Ends the stay; from any thread. What the client wrote before it still reaches the guest.
     package func detach() {
         state.withLock { $0.isGone = true }
         wake.signal()
@@ -132,6 +132,8 @@ final class CharClients: Sendable {
     }
 
     private let state = Mutex(State())
+    /// How many clients that left may have input for the guest; of more, the oldest lose theirs.
+    private static let mostLeavers = 16
     private let wake: EventFD
     private let start: @Sendable () throws(HostError) -> Void
 
@@ -159,7 +161,7 @@ final class CharClients: Sendable {
     /// - Returns: ms after which to try again though nothing happened; nil for never.
     func serve(_ port: CharPort) -> Int32? {
         let attached = state.withLock { state in
-            if state.attached.contains(where: \.isGone) { state.attached.removeAll(where: \.isGone) }
+            if state.attached.contains(where: \.isGone) { Self.dropLeavers(&state.attached) }
             // Whose turn was first is last the next time.
             if state.attached.count > 1 { state.attached.append(state.attached.removeFirst()) }
             return state.attached
@@ -172,9 +174,21 @@ final class CharClients: Sendable {
                 let room = port.inputRoom
                 if room > 0 { port.deliver(client.input(limit: room)) }
             }
-            if let pause = client.pump(port) { again = min(again ?? pause, pause) }
+            if !client.isGone, let pause = client.pump(port) { again = min(again ?? pause, pause) }
         }
         return again
+    }
+
+    /// Drops those who are gone, but keeps the last of them as long as they have input for the guest.
+    private static func dropLeavers(_ attached: inout [CharAttachment]) {
+        attached.removeAll { $0.isGone && !$0.hasInput }
+        var excess = attached.count(where: \.isGone) - mostLeavers
+        guard excess > 0 else { return }
+        attached.removeAll {
+            guard excess > 0, $0.isGone else { return false }
+            excess -= 1
+            return true
+        }
     }
 
     /// Tells the clients that the line is gone.
@@ -184,6 +198,6 @@ final class CharClients: Sendable {
             defer { state.attached = [] }
             return state.attached
         }
-        for client in attached { client.end() }
+        for client in attached where !client.isGone { client.end() }
     }
 }

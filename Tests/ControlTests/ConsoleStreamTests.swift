@@ -1,4 +1,5 @@
 import CharBackend
+import Host
 import Synchronization
 import TestSupport
 import Testing
@@ -49,5 +50,24 @@ struct ConsoleStreamTests {
         loop.stop()
         #expect(last.isFinished && last.text == "login: ok ok ok ")
         #expect(receiver.room == 0 && device.text == typed)
+    }
+
+    /// Input that the device had no room for yet, from a client that has gone; too much of it is not kept for ever.
+    @Test func whatAClientWroteBeforeItLeftReachesTheGuest() throws {
+        let loop = try CharLoop(report: { _ in }, onQuit: {})
+        let port = try loop.open(.null).port
+        for _ in 0..<40 {
+            let sink = FakeSink()
+            guard case .upgrade(_, let attach) = ConsoleStream.reply(port) else { return }
+            attach(sink).receive(Array("ab".utf8))
+            sink.close()
+        }
+        HostClock.sleep(milliseconds: 50)
+        let device = FakeDevice()
+        port.connect(device)
+        #expect(deadline.wait { device.text.count >= 32 }, "\(device.text)")
+        HostClock.sleep(milliseconds: 50)
+        #expect(device.text == String(repeating: "ab", count: 16))
+        loop.stop()
     }
 }

@@ -191,6 +191,45 @@ struct ServerStreamTests {
         #expect(handler.receiver.text == "0123456789")
     }
 
+    /// A client that writes without reading: its bytes wait for room, not for it to read.
+    @Test func aClientThatDoesNotReadIsStillHeard() throws {
+        handler.receiver.allowed.withLock { $0 = 3 }
+        let client = try server.connect()
+        try client.send(Self.upgrade + "0123456789")
+        let sink = try handler.sink()
+        #expect(Deadline.seconds(5).wait { handler.receiver.text == "012" })
+        // More than the socket and the sink hold.
+        let flood = [UInt8](repeating: 0x78, count: 1 << 10)
+        var refusals = 0
+        #expect(
+            Deadline.seconds(5).wait {
+                while sink.send(flood) { refusals = 0 }
+                refusals += 1
+                return refusals > 20
+            })
+        handler.receiver.allowed.withLock { $0 = 100 }
+        #expect(Deadline.seconds(5).wait { handler.receiver.text == "0123456789" })
+        try client.send("more")
+        #expect(Deadline.seconds(5).wait { handler.receiver.text == "0123456789more" })
+    }
+
+    /// What a client wrote before it went is carried out although nobody can be told of it.
+    @Test func whatWasWrittenBeforeTheEndArrives() throws {
+        for round in 1...20 {
+            do {
+                let client = try server.connect()
+                try client.send(Self.upgrade + "last words")
+            }
+            let sink = try handler.sink(round - 1)
+            _ = sink.send([0x78])
+            #expect(
+                Deadline.seconds(5).wait {
+                    handler.receiver.text == String(repeating: "last words", count: round)
+                }, "round \(round): \(handler.receiver.text)")
+            #expect(handler.wasClosed(round))
+        }
+    }
+
     @Test func stopFinishesStreams() throws {
         let (events, bytes) = (try server.connect(), try server.connect())
         try events.send(request("GET", "/events"))

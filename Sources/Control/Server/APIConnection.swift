@@ -127,7 +127,8 @@ final class APIConnection {
             }
             return !hasOutput && pull(sink, chunked: chunked)
         case .upgraded(let sink, let receiver):
-            if outputIsBroken || hasHungUp && inputEnded && input.isEmpty {
+            // What the client sent before it went is still the guest's.
+            if outputIsBroken || hasHungUp, inputEnded, input.isEmpty {
                 close()
                 return false
             }
@@ -368,14 +369,20 @@ final class APIConnection {
         switch phase {
         case .closed: return nil
         case .lingering: return lingerStart + limits.linger
+        case .upgraded:
+            let look = roomAsked.map { $0 + 100_000_000 }
+            let end = isStuck ? (hasOutput ? lastOutput : lastInput) + limits.replyIdle : nil
+            return [look, end].compactMap(\.self).min()
         case _ where hasOutput: return lastOutput + limits.replyIdle
         case .open:
             guard exchange == nil, codec?.isMidRequest == true else { return nil }
             return min(lastInput + limits.requestIdle, requestStart + limits.requestTotal)
-        case .upgraded: return roomAsked.map { $0 + 100_000_000 }
         case .streaming: return nil
         }
     }
+
+    /// Whether the client of another protocol does not read, or is gone while its bytes wait for room.
+    private var isStuck: Bool { hasOutput || hasHungUp }
 
     /// Whether the client has bytes for a receiver that takes none.
     private var waitsForRoom: Bool {
@@ -386,7 +393,8 @@ final class APIConnection {
     /// The deadline has passed.
     func expire() {
         switch phase {
-        case .upgraded where !hasOutput: roomAsked = nil
+        case .upgraded where !isStuck || HostClock.monotonic < (hasOutput ? lastOutput : lastInput) + limits.replyIdle:
+            roomAsked = nil
         case .open where !hasOutput:
             metrics.add(metrics.timedOut)
             codec?.timeOut()
