@@ -86,6 +86,21 @@ import Testing
         }
     }
 
+    /// A guest's driver serves one vsock device, and has it until it lets go.
+    @Test func theVsockDeviceThatLeavesIsStillThere() throws {
+        try withVM(ejecting: false) { vm, scratch in
+            func vsock(_ name: String) -> VMCommand {
+                .addVsock(Parsed(config: VsockConfig(cid: 5, socket: scratch.path(name)), warnings: []))
+            }
+            #expect(try vm.command(vsock("a")) == .device(id: "_vsock0", bdf: "0000:00:02.0"))
+            try vm.command(.removeDevice(id: "_vsock0"))
+            let error = try vm.refusal(vsock("b"))
+            #expect(error.kind == .conflict && error.chain.last?.contains("device-removed") == true, "\(error)")
+            try vm.command(.reboot)
+            #expect(try vm.command(vsock("b")) == .device(id: "_vsock1", bdf: "0000:00:02.0"))
+        }
+    }
+
     @Test func aDeviceThatCannotComeLeavesNothing() throws {
         try withVM(ejecting: false) { vm, scratch in
             let path = try scratch.sparse("disk", bytes: 1 << 20)

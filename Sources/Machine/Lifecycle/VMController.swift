@@ -24,6 +24,8 @@ package final class VMController: Sendable {
     package let status = VMStatus()
 
     private let isQuitting = Atomic<Bool>(false)
+    /// Whether the control thread has read its last message.
+    private let isClosed = Atomic<Bool>(false)
     /// Signals that end the process.
     static let endSignals = [SIGTERM, SIGINT, SIGHUP, SIGQUIT]
 
@@ -36,5 +38,21 @@ package final class VMController: Sendable {
     package func send(_ command: VMCommand, reply: @escaping VMReplyHandler = { _ in }) {
         if case .quit = command { isQuitting.store(true, ordering: .relaxed) }
         mailbox.send(.command(command, reply))
+        // Either this one sees that it is closed, or whoever closes it sees the message.
+        if isClosed.load(ordering: .sequentiallyConsistent) { refuseAll(mailbox.receive()) }
+    }
+
+    /// Refuses what is still to be carried out, and from now on whatever comes.
+    func close(_ unread: some Sequence<VMMessage>) {
+        isClosed.store(true, ordering: .sequentiallyConsistent)
+        refuseAll(unread)
+        refuseAll(mailbox.receive())
+    }
+
+    private func refuseAll(_ messages: some Sequence<VMMessage>) {
+        for message in messages {
+            guard case .command(let command, let reply) = message else { continue }
+            if case .quit = command { reply(.success(.done)) } else { reply(.failure(.isEnding)) }
+        }
     }
 }

@@ -65,6 +65,16 @@ extension VMM {
         guard vm.config.vsock == nil else {
             throw VMError(.conflict, ["the VM has a vsock device already; remove that one first"])
         }
+        let leaving = vm.instance?.pendingRemovals ?? []
+        for case (let device, .vsock) in (vm.backends?.plan.devices ?? []).map({ ($0, $0.kind) })
+        where leaving.contains(device.id) {
+            throw VMError(
+                .conflict,
+                [
+                    "the guest was asked to let the vsock device \"\(device.id)\" go and still has it; wait for the event "
+                        + "device-removed"
+                ])
+        }
         var (vsock, names) = (parsed.config, vm.names)
         vsock.id = vsock.id ?? names.next("_vsock")
         try refuseLeaving(vsock.id, vm)

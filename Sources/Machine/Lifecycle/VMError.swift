@@ -29,6 +29,7 @@ package struct VMError: Error, Equatable, Sendable, CustomStringConvertible {
     package func during(_ what: String) -> VMError { VMError(kind, [what] + chain) }
 
     package static let notCreated = VMError(.notFound, ["VM is not created"])
+    static let isEnding = VMError(.failed, ["the VMM is ending"])
     package static let notBooted = VMError(.failed, ["VM is not booted"])
 
     /// An error of the configuration. Where everything that is wrong is a name used twice, it is a conflict.

@@ -87,8 +87,12 @@ package final class VMM {
             default: return .signal(signal)
             }
         }
-        for message in controller.mailbox.receive() {
-            if let outcome = handle(message) { return outcome }
+        let messages = controller.mailbox.receive()
+        for (index, message) in messages.enumerated() {
+            if let outcome = handle(message) {
+                controller.close(messages[(index + 1)...])
+                return outcome
+            }
         }
         return nil
     }
@@ -149,6 +153,7 @@ package final class VMM {
 
     /// Whatever is left of the VM goes.
     private func close() {
+        controller.close([])
         noteProgress()
         delete()
     }
