@@ -14,6 +14,15 @@ int cl_install_kick_handler(int signal_number) {
 
 void cl_ignore_broken_pipes(void) { signal(SIGPIPE, SIG_IGN); }
 
+void cl_open_standard_descriptors(void) {
+    for (int fd = 0; fd <= 2; fd++) {
+        // The lowest free number is the closed one.
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", O_RDWR) != fd) {
+            return;
+        }
+    }
+}
+
 int cl_memfd_create(const char *name, unsigned flags) { return (int)cl_result(memfd_create(name, flags)); }
 
 int cl_fallocate(int fd, int mode, int64_t offset, int64_t length) {

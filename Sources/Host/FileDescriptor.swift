@@ -40,6 +40,11 @@ package struct FileDescriptor: ~Copyable, Sendable {
         _ = try checked(cl_fcntl(raw, F_SETFL, Int(wanted)), "set the flags of a descriptor")
     }
 
+    /// Whether the file was opened to be written.
+    package borrowing func isForWriting() throws(HostError) -> Bool {
+        try checked(cl_fcntl(raw, F_GETFL, 0), "read the flags of a descriptor") & O_ACCMODE != O_RDONLY
+    }
+
     /// Whether the descriptor is a terminal.
     package var isTerminal: Bool { isatty(raw) == 1 }
 
@@ -158,6 +163,11 @@ extension FileDescriptor {
     /// Creates or empties a file to write to.
     package static func createForOutput(_ path: String) throws(HostError) -> FileDescriptor {
         try open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
+    }
+
+    /// Opens a file to write behind what is in it, or makes it.
+    package static func openToAppend(_ path: String) throws(HostError) -> FileDescriptor {
+        try open(path, O_WRONLY | O_CREAT | O_APPEND, mode: 0o644)
     }
 }
 

@@ -36,6 +36,10 @@ package func isPending(_ signals: [Int32]) -> Bool {
 /// Makes a write to a pipe or socket that nobody reads any more an error (`EPIPE`) instead of the process's end.
 package func ignoreBrokenPipes() { cl_ignore_broken_pipes() }
 
+/// Opens `/dev/null` in place of standard input, output or error that the process was started without, so that no file
+/// of ours gets such a number.
+package func openStandardDescriptors() { cl_open_standard_descriptors() }
+
 /// Signals of the process, delivered as readable records on a descriptor (`signalfd(2)`).
 package struct SignalFD: ~Copyable, Sendable {
     private let file: FileDescriptor

@@ -13,7 +13,7 @@ struct LineLogHandler: LogHandler {
         /// - Parameter path: nil for standard error.
         init(path: String?, start: UInt64) throws(HostError) {
             if let path {
-                file = try FileDescriptor.createForOutput(path)
+                file = try FileDescriptor.openToAppend(path)
             } else {
                 file = try FileDescriptor.duplicate(number: 2)
             }

@@ -23,6 +23,7 @@ struct Swiftlet: ParsableCommand {
     static func main() {
         ProcessClock.start()
         ignoreBrokenPipes()
+        openStandardDescriptors()
         let name = CommandLine.arguments.first.map { $0.split(separator: "/").last.map(String.init) ?? $0 }
         let arguments = withLongVersion(Array(CommandLine.arguments.dropFirst()))
         let implied: [String] =

@@ -39,14 +39,18 @@ enum QuickCommand: Equatable {
 
     /// Takes an option and its value; false for one that is not known here, given twice, or without a plain value.
     private static func take(
-        _ name: String, _ words: inout ArraySlice<String>, into options: inout SessionOptions, runs: Bool
+        _ word: String, _ words: inout ArraySlice<String>, into options: inout SessionOptions, runs: Bool
     ) -> Bool {
-        if name == "--no-shutdown" {
+        // NAME VALUE, or NAME=VALUE in one word.
+        let halves = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        let name = String(halves[0])
+        if word == "--no-shutdown" {
             guard !options.noShutdown else { return false }
             options.noShutdown = true
             return true
         }
-        guard let value = words.popFirst(), !value.isEmpty, !value.hasPrefix("-") else { return false }
+        let joined = halves.count == 2 ? String(halves[1]) : nil
+        guard let value = joined ?? words.popFirst(), !value.isEmpty, !value.hasPrefix("-") else { return false }
         switch name {
         case "--api-socket": return set(&options.apiSocket, value)
         case "--api-group": return set(&options.apiGroup, value)

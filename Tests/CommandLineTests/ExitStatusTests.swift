@@ -44,6 +44,23 @@ import Testing
         expectRefusal(result, 70, "the guest died: vCPU 0 took a triple fault at RIP 0x")
     }
 
+    /// The descriptors that a process is started without are no hindrance, and no file gets their numbers.
+    @Test func startsWithoutStandardDescriptors() throws {
+        let spec = try scratch.write("spec.json", Swiftlet.spec())
+        let log = scratch.path("log")
+        let words = "exec \(try Built.swiftlet()) run -v --log-file \(log) --self-test mode=hello \(spec)"
+        #expect(try runProcess(Command("sh", ["-c", words + " 2>&-"])).ending == .exited(0))
+        #expect(try runProcess(Command("sh", ["-c", words + " <&- >&- 2>&-"])).ending == .exited(0))
+        // The log goes on where the one before ended.
+        let ends = try String(decoding: scratch.read("log"), as: UTF8.self).split(separator: "the self-test ended")
+        #expect(ends.count == 3, "\(ends)")
+    }
+
+    @Test func eventsNeedADescriptorToWriteTo() throws {
+        let result = try Swiftlet.run(spec: Swiftlet.spec(), ["--event-monitor", "fd=0"])
+        expectRefusal(result, 64, "--event-monitor: fd=0: cannot be used to write events", "give one")
+    }
+
     @Test func aGuestOfUnknownInstructionsIsSeventy() throws {
         // UD2 without an interrupt table: an exception that has nowhere to go.
         let kernel = try scratch.write("ud2", TinyKernel([0x0F, 0x0B]).elf)

@@ -236,6 +236,7 @@ import Testing
             try FakeVMM(reply: Reply.json(Samples.info.replacing("Running", with: state)))
         }
         #expect(try ctl(fake("Running"), ["wait", "running"]).succeeded)
+        #expect(try ctl(fake("Running"), ["wait", "running", "--timeout", "0"]).succeeded)
         #expect(try ctl(fake("Shutdown"), ["wait", "shutdown"]).succeeded)
         #expect(try ctl(fake("Created"), ["wait", "shutdown"]).succeeded)
         #expect(try ctl(fake("Paused"), ["wait", "running", "--timeout", "0.1"]).ending == .exited(124))

@@ -54,7 +54,8 @@ struct EventFile: ~Copyable, Sendable {
             case .path(let path):
                 throw EventTargetError("\(path): cannot be opened to write events: \(error.errno)")
             case .descriptor(let number):
-                throw EventTargetError("fd=\(number): cannot be used to write events: \(error.errno)")
+                throw EventTargetError(
+                    "fd=\(number): cannot be used to write events: \(error.errno); give one that is open to write")
             }
         }
     }
@@ -73,6 +74,7 @@ struct EventFile: ~Copyable, Sendable {
 
     private static func adopt(_ number: Int32) throws(HostError) -> FileDescriptor {
         let inherited = try FileDescriptor.duplicate(number: number)
+        guard try inherited.isForWriting() else { throw HostError("write to", nil, Errno(EBADF)) }
         switch try inherited.status().kind {
         case .fifo, .characterDevice:
             // An open file of its own, where that goes: whoever shares the inherited one need not become non-blocking.

@@ -55,12 +55,13 @@ extension NetConfig {
                 "numbers of descriptors are ignored; send the descriptors with the request (SCM_RIGHTS)")
             supported.append("fds")
         }
-        reader.finish(
-            supported,
-            unsupported: Harmless.pciPlacement.merging([
-                "vhost_user": .value(.bool(false)), "vhost_socket": .nothing, "vhost_mode": .text("Client"),
-                "fds": .nothing, "rate_limiter_config": .rateLimiter,
-            ]) { $1 })
+        var unsupported = Harmless.pciPlacement.merging([
+            "vhost_user": .value(.bool(false)), "vhost_socket": .nothing, "vhost_mode": .text("Client"),
+            "fds": .nothing, "rate_limiter_config": .rateLimiter,
+        ]) { $1 }
+        // In one list only: both are told as what is allowed.
+        if supported.contains("fds") { unsupported["fds"] = nil }
+        reader.finish(supported, unsupported: unsupported)
     }
 
     /// The section as Cloud Hypervisor's format has it.

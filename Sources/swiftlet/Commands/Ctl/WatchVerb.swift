@@ -109,9 +109,12 @@ struct WaitVerb: ParsableCommand {
             let patience = Patience(timeout.map { .milliseconds(Int64($0 * 1000)) })
             var last: VMMClientError?
             var hasAnswered = false
+            // The first look has its time, however short the wait.
+            var look = Patience(timeout.map { .milliseconds(Int64(max(1, $0) * 1000)) })
             while true {
                 do throws(VMMClientError) {
-                    if try isReached(call, patience) { return }
+                    defer { look = patience }
+                    if try isReached(call, look) { return }
                     hasAnswered = true
                     last = nil
                 } catch {
