@@ -101,6 +101,28 @@ import Testing
         }
     }
 
+    /// What another device has, of whatever kind, is told at the request's own place.
+    @Test func idsAndTapsHaveOneUser() throws {
+        try withVM(ejecting: false) { vm, scratch in
+            try vm.command(disk(try scratch.sparse("disk", bytes: 1 << 20), "x"))
+            var vsock = VsockConfig(cid: 5, socket: scratch.path("v"))
+            vsock.id = "x"
+            let taken = try vm.refusal(.addVsock(Parsed(config: vsock, warnings: [])))
+            #expect(taken.kind == .conflict, "\(taken)")
+            #expect(taken.chain.last == "$.id: \"x\" is already the id of $.disks[0]; choose another")
+            var net = NetConfig()
+            net.tap = "swlmplug1"
+            try vm.command(.addNet(Parsed(config: net), ReceivedDescriptors()))
+            // The card that leaves is no more in the configuration, and has its tap still.
+            try vm.command(.removeDevice(id: "_net0"))
+            let error = try vm.refusal(.addNet(Parsed(config: net), ReceivedDescriptors()))
+            #expect(error.kind == .conflict, "\(error)")
+            #expect(
+                error.chain.last?.hasPrefix("$.tap: \"swlmplug1\" is the tap of the network card \"_net0\"") == true,
+                "\(error)")
+        }
+    }
+
     @Test func aDeviceThatCannotComeLeavesNothing() throws {
         try withVM(ejecting: false) { vm, scratch in
             let path = try scratch.sparse("disk", bytes: 1 << 20)

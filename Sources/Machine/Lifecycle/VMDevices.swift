@@ -11,6 +11,7 @@ extension VMM {
         let vm = try created()
         var (disk, names) = (parsed.config, vm.names)
         disk.id = disk.id ?? names.next("_disk")
+        try refuseTaken(disk.id, vm)
         try refuseLeaving(disk.id, vm)
         try refuseImageInUse(disk, vm)
         return try change(vm, DeviceChange(names: names, section: "disks[\(vm.config.disks.count)]")) {
@@ -24,7 +25,9 @@ extension VMM {
         let vm = try created()
         var (net, names) = (parsed.config, vm.names)
         net.id = net.id ?? names.next("_net")
+        try refuseTaken(net.id, vm)
         try refuseLeaving(net.id, vm)
+        try refuseTapInUse(net, vm)
         net.mac = net.mac ?? .random()
         var change = DeviceChange(names: names, section: "net[\(vm.config.net.count)]")
         if descriptors.count > 0 {
@@ -77,12 +80,32 @@ extension VMM {
         }
         var (vsock, names) = (parsed.config, vm.names)
         vsock.id = vsock.id ?? names.next("_vsock")
+        try refuseTaken(vsock.id, vm)
         try refuseLeaving(vsock.id, vm)
         return try change(vm, DeviceChange(names: names, section: "vsock")) {
             $0.vsock = vsock
         } plan: { plan in
             try MachinePlanner().plan(plan, adding: vsock)
         }
+    }
+
+    /// Refuses an id that another device has, of whatever kind.
+    private func refuseTaken(_ id: String?, _ vm: CreatedVM) throws(VMError) {
+        guard let id else { return }
+        let disks = vm.config.disks.enumerated().map { ("$.disks[\($0.offset)]", $0.element.id) }
+        let cards = vm.config.net.enumerated().map { ("$.net[\($0.offset)]", $0.element.id) }
+        for (place, taken) in disks + cards + [("$.vsock", vm.config.vsock?.id)] where taken == id {
+            throw VMError(.conflict, ["$.id: \"\(id)\" is already the id of \(place); choose another"])
+        }
+    }
+
+    /// Refuses a tap by the name of one that another card of the guest's has, made for it perhaps.
+    private func refuseTapInUse(_ net: NetConfig, _ vm: CreatedVM) throws(VMError) {
+        guard let tap = net.tap, let user = vm.backends?.interfaces.first(where: { $0.1 == tap })?.0,
+            vm.taps[user] == nil
+        else { return }
+        throw VMError(
+            .conflict, ["$.tap: \"\(tap)\" is the tap of the network card \"\(user)\"; name another or none"])
     }
 
     /// Refuses an id whose device was asked to leave and is still there.
