@@ -36,16 +36,12 @@ extension HostClock {
     /// The processor time of all threads of this process so far, in ns.
     package static var processorTime: UInt64 { read(CLOCK_PROCESS_CPUTIME_ID) }
 
-    /// Lets the calling thread sleep for less than a second, at least that long unless a signal comes.
-    package static func sleep(microseconds: Int) {
-        var time = timespec(tv_sec: 0, tv_nsec: min(microseconds, 999_999) * 1000)
-        // SAFETY: the kernel reads the local.
-        _ = unsafe nanosleep(&time, nil)
-    }
+    /// Lets the calling thread sleep, at least that long unless a signal comes.
+    package static func sleep(milliseconds: Int) { sleep(microseconds: milliseconds * 1000) }
 
     /// Lets the calling thread sleep, at least that long unless a signal comes.
-    package static func sleep(milliseconds: Int) {
-        var time = timespec(tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000)
+    package static func sleep(microseconds: Int) {
+        var time = timespec(tv_sec: microseconds / 1_000_000, tv_nsec: microseconds % 1_000_000 * 1000)
         // SAFETY: the call reads the local.
         _ = unsafe nanosleep(&time, nil)
     }

@@ -55,8 +55,19 @@ package struct VMConfig: Sendable, Equatable {
     }
 
     /// The ids that are set.
-    package var ids: [String] {
-        disks.compactMap(\.id) + net.compactMap(\.id) + [rng.id, console.id, vsock?.id].compactMap { $0 }
+    package var ids: [String] { named(below: SpecPath()).map(\.id) }
+
+    /// Where the device of an id stands, as a JSON path; nil where no device has it.
+    package func place(ofID id: String) -> String? {
+        named(below: SpecPath()).first { $0.id == id }?.path.text(.json)
+    }
+
+    /// The devices that have an id.
+    func named(below root: SpecPath) -> [(path: SpecPath, id: String)] {
+        let disks = disks.enumerated().map { (root.key("disks").index($0.offset), $0.element.id) }
+        let net = net.enumerated().map { (root.key("net").index($0.offset), $0.element.id) }
+        let single = [(root.key("rng"), rng.id), (root.key("console"), console.id), (root.key("vsock"), vsock?.id)]
+        return (disks + net + single).compactMap { path, id in id.map { (path, $0) } }
     }
 }
 

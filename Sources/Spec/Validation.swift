@@ -31,8 +31,7 @@ extension VMConfig {
     /// Ids, writable images and TAP interfaces have one user each.
     private func validateUnique(_ root: SpecPath, _ report: Report) {
         var ids: [String: SpecPath] = [:]
-        func claim(_ id: String?, _ path: SpecPath) {
-            guard let id else { return }
+        for (path, id) in named(below: root) {
             if let first = ids[id] {
                 let place = first.text(report.style)
                 report.issue(.duplicate, path.key("id"), "\(quoted(id)) is already the id of \(place); choose another")
@@ -40,11 +39,6 @@ extension VMConfig {
                 ids[id] = path
             }
         }
-        for (index, disk) in disks.enumerated() { claim(disk.id, root.key("disks").index(index)) }
-        for (index, net) in net.enumerated() { claim(net.id, root.key("net").index(index)) }
-        claim(rng.id, root.key("rng"))
-        claim(console.id, root.key("console"))
-        claim(vsock?.id, root.key("vsock"))
 
         validateImages(root, report)
         var taps: [String: SpecPath] = [:]

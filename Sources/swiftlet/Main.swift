@@ -71,7 +71,7 @@ extension Swiftlet {
 
     /// The commands that may be meant, each of which takes all that the one before it takes, and their own arguments.
     private static func candidates(_ arguments: [String]) -> ([any ParsableCommand.Type], [String]) {
-        let machine: [any ParsableCommand.Type] = [IdleVMMCommand.self, BriefVMMCommand.self, VMMCommand.self]
+        let machine: [any ParsableCommand.Type] = [BriefVMMCommand.self, VMMCommand.self]
         switch arguments.first {
         case "run": return ([RunCommand.self], Array(arguments.dropFirst()))
         case "check": return ([CheckCommand.self], Array(arguments.dropFirst()))

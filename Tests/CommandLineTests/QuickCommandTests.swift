@@ -17,7 +17,7 @@ import Testing
         switch try swiftlet.Swiftlet.parse(words) {
         case let command as RunCommand:
             #expect(quick == .run(spec: command.spec, SessionOptions(command.logging, command.api)))
-        case let command as IdleVMMCommand:
+        case let command as BriefVMMCommand:
             #expect(quick == .wait(SessionOptions(command.logging, command.api)))
         case let other: Issue.record("the parser says \(other)")
         }

@@ -371,9 +371,8 @@ final class APIConnection {
         case .lingering: return lingerStart + limits.linger
         case .upgraded:
             let look = roomAsked.map { $0 + 100_000_000 }
-            let end = isStuck ? (hasOutput ? lastOutput : lastInput) + limits.replyIdle : nil
-            return [look, end].compactMap(\.self).min()
-        case _ where hasOutput: return lastOutput + limits.replyIdle
+            return [look, patienceEnd].compactMap(\.self).min()
+        case _ where hasOutput: return patienceEnd
         case .open:
             guard exchange == nil, codec?.isMidRequest == true else { return nil }
             return min(lastInput + limits.requestIdle, requestStart + limits.requestTotal)
@@ -381,8 +380,10 @@ final class APIConnection {
         }
     }
 
-    /// Whether the client of another protocol does not read, or is gone while its bytes wait for room.
-    private var isStuck: Bool { hasOutput || hasHungUp }
+    /// When the server waits no longer for a client that does not read, or that is gone while its bytes wait for room.
+    private var patienceEnd: UInt64? {
+        hasOutput || hasHungUp ? (hasOutput ? lastOutput : lastInput) + limits.replyIdle : nil
+    }
 
     /// Whether the client has bytes for a receiver that takes none.
     private var waitsForRoom: Bool {
@@ -393,8 +394,7 @@ final class APIConnection {
     /// The deadline has passed.
     func expire() {
         switch phase {
-        case .upgraded where !isStuck || HostClock.monotonic < (hasOutput ? lastOutput : lastInput) + limits.replyIdle:
-            roomAsked = nil
+        case .upgraded where HostClock.monotonic < patienceEnd ?? .max: roomAsked = nil
         case .open where !hasOutput:
             metrics.add(metrics.timedOut)
             codec?.timeOut()

@@ -68,9 +68,8 @@ extension VMM {
         guard vm.config.vsock == nil else {
             throw VMError(.conflict, ["the VM has a vsock device already; remove that one first"])
         }
-        let leaving = vm.instance?.pendingRemovals ?? []
-        for case (let device, .vsock) in (vm.backends?.plan.devices ?? []).map({ ($0, $0.kind) })
-        where leaving.contains(device.id) {
+        // What the configuration has no more, and the machine still has, was asked to leave.
+        if let device = vm.backends?.plan.devices.first(where: { if case .vsock = $0.kind { true } else { false } }) {
             throw VMError(
                 .conflict,
                 [
@@ -91,17 +90,13 @@ extension VMM {
 
     /// Refuses an id that another device has, of whatever kind.
     private func refuseTaken(_ id: String?, _ vm: CreatedVM) throws(VMError) {
-        guard let id else { return }
-        let disks = vm.config.disks.enumerated().map { ("$.disks[\($0.offset)]", $0.element.id) }
-        let cards = vm.config.net.enumerated().map { ("$.net[\($0.offset)]", $0.element.id) }
-        for (place, taken) in disks + cards + [("$.vsock", vm.config.vsock?.id)] where taken == id {
-            throw VMError(.conflict, ["$.id: \"\(id)\" is already the id of \(place); choose another"])
-        }
+        guard let id, let place = vm.config.place(ofID: id) else { return }
+        throw VMError(.conflict, ["$.id: \"\(id)\" is already the id of \(place); choose another"])
     }
 
     /// Refuses a tap by the name of one that another card of the guest's has, made for it perhaps.
     private func refuseTapInUse(_ net: NetConfig, _ vm: CreatedVM) throws(VMError) {
-        guard let tap = net.tap, let user = vm.backends?.interfaces.first(where: { $0.1 == tap })?.0,
+        guard let tap = net.tap, let user = vm.backends?.interfaces.first(where: { $0.name == tap })?.id,
             vm.taps[user] == nil
         else { return }
         throw VMError(

@@ -48,19 +48,18 @@ extension NetConfig {
             "id", "tap", "ip", "mask", "mac", "host_mac", "mtu", "num_queues", "queue_size", "offload_tso",
             "offload_ufo", "offload_csum",
         ]
+        var unsupported = Harmless.pciPlacement.merging([
+            "vhost_user": .value(.bool(false)), "vhost_socket": .nothing, "vhost_mode": .text("Client"),
+            "fds": .nothing, "rate_limiter_config": .rateLimiter,
+        ]) { $1 }
         // Numbers of another process's descriptors: the descriptors themselves come beside the request.
         if reader.value("fds") != nil, reader.report.mode == .lenient {
             reader.report.warning(
                 .ignored, reader.path.key("fds"),
                 "numbers of descriptors are ignored; send the descriptors with the request (SCM_RIGHTS)")
+            unsupported["fds"] = nil
             supported.append("fds")
         }
-        var unsupported = Harmless.pciPlacement.merging([
-            "vhost_user": .value(.bool(false)), "vhost_socket": .nothing, "vhost_mode": .text("Client"),
-            "fds": .nothing, "rate_limiter_config": .rateLimiter,
-        ]) { $1 }
-        // In one list only: both are told as what is allowed.
-        if supported.contains("fds") { unsupported["fds"] = nil }
         reader.finish(supported, unsupported: unsupported)
     }
 

@@ -44,27 +44,6 @@ struct BriefVMMCommand: ParsableCommand {
     }
 }
 
-/// `swiftlet vmm` that waits for clients to create a VM.
-struct IdleVMMCommand: ParsableCommand {
-    static let configuration = VMMCommand.configuration
-
-    @OptionGroup var filter: FilterFlag
-    @OptionGroup var api: APIOptions
-    @OptionGroup var logging: LoggingOptions
-
-    func validate() throws {
-        guard api.apiSocket != nil else { throw ValidationError("there is no --api-socket to wait on") }
-    }
-
-    func run() throws {
-        let status = VMSession.run(SessionOptions(logging, api), words: FlagPlaces.words) {
-            try filter.refuse()
-            return nil
-        }
-        throw ExitCode(status)
-    }
-}
-
 /// The flag for the filter of system calls.
 struct FilterFlag: ParsableArguments {
     @Option(help: "The system call filter; only false works in this version.") var seccomp: String?
