@@ -84,6 +84,15 @@ struct ServerLimitTests {
         #expect(try server.answers())
     }
 
+    @Test(arguments: ["gzip, chunked", "deflate,chunked"])
+    func otherTransferCodingsAreRefusedByName(_ codings: String) throws {
+        let server = try TestServer()
+        let reply = try answer(
+            to: Array("PUT /x HTTP/1.1\r\nTransfer-Encoding: \(codings)\r\n\r\n0\r\n\r\n".utf8), server)
+        #expect(reply.hasPrefix("HTTP/1.1 501 \r\n") && reply.contains("only chunked is"), "\(reply)")
+        #expect(try server.answers())
+    }
+
     @Test func whatComesBeforeABadRequestIsAnswered() throws {
         let server = try TestServer()
         let client = try server.connect()

@@ -150,6 +150,11 @@ final class RequestAssembler: ChannelInboundHandler, RemovableChannelHandler {
             // What follows them is not what follows others, so their connections end here.
             return fail(400, Self.unknownMethod(request.method))
         }
+        // The parser lets other codings stand in front of `chunked`, and leaves their bytes as they are.
+        if let coding = head.headers[canonicalForm: "transfer-encoding"].first(where: { $0.lowercased() != "chunked" })
+        {
+            return fail(501, "The Transfer-Encoding \(coding.prefix(32)) is not supported; only chunked is")
+        }
         // The parser has seen to it that it is a number; one beyond these is too large as well.
         expectedLength = head.headers.first(name: "content-length").map { Int($0) ?? .max }
         if let expectedLength, expectedLength > limits.body {
