@@ -11,7 +11,7 @@ package struct LockFile: ~Copyable, Sendable {
 
     /// Creates the file when it is not there, locks it and writes this process's number into it.
     ///
-    /// - Throws: `EAGAIN` when somebody else holds the lock.
+    /// - Throws: `EAGAIN` when somebody else holds the lock, `EEXIST` when the file holds something else than a number.
     package init(path: String) throws(HostError) {
         while true {
             let file = try FileDescriptor.open(path, O_RDWR | O_CREAT | O_NOFOLLOW)
@@ -22,7 +22,10 @@ package struct LockFile: ~Copyable, Sendable {
             _ = try checked(unsafe cl_fcntl_lock(file.raw, CL_F_OFD_SETLK, &lock), "lock", path)
             // Whoever had it may have removed the file between the opening and the locking: such a lock is worth nothing.
             guard try FileIdentity(file) == FileIdentity(path) else { continue }
-            guard ftruncate(file.raw, 0) == 0 else { throw HostError("empty", path, Errno.current) }
+            guard Self.isLock(file) else { throw HostError("take over", path, Errno(EEXIST)) }
+            guard ftruncate(file.raw, 0) == 0, lseek(file.raw, 0, SEEK_SET) == 0 else {
+                throw HostError("empty", path, Errno.current)
+            }
             do { try file.writeAll(Array("\(getpid())\n".utf8)) } catch { throw HostError("write", path, error) }
             self.file = file
             self.path = path
@@ -36,6 +39,12 @@ package struct LockFile: ~Copyable, Sendable {
             // SAFETY: the path's bytes live through the call.
             unsafe unlink(path)
         }
+    }
+
+    /// Whether a file is one that a lock left behind: it is empty or holds the number of a process.
+    private static func isLock(_ file: borrowing FileDescriptor) -> Bool {
+        guard let bytes = try? file.readAll(limit: 64) else { return false }
+        return bytes.allSatisfy { (0x30...0x39).contains($0) || $0 == 0x0A }
     }
 
     /// The number of the process that wrote itself into a lock file, if one did.

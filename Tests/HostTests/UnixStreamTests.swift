@@ -74,6 +74,15 @@ struct UnixStreamTests {
         #expect(try directory.entries() == ["a.lock"] && LockFile.holder(of: path) == nil)
     }
 
+    /// A file of that name that is none of ours stays as it is.
+    @Test(arguments: ["notes", "123 x", String(repeating: "1", count: 100)])
+    func aLockLeavesOtherFilesAlone(_ content: String) throws {
+        let directory = try ScratchDirectory("lock")
+        let path = try directory.write("a.lock", content)
+        #expect(throws: HostError("take over", path, Errno(EEXIST))) { _ = try LockFile(path: path) }
+        #expect(try String(contentsOfFile: path, encoding: .utf8) == content)
+    }
+
     @Test func groupsByNameAndNumber() throws {
         #expect(try FileAccess.group("root") == 0)
         #expect(try FileAccess.group("1234") == 1234)

@@ -122,6 +122,10 @@ package final class APISocket: Sendable, CustomStringConvertible {
         do {
             return try LockFile(path: name)
         } catch {
+            if error.errno == Errno(EEXIST) {
+                throw APISocketError(
+                    path, "\(name) is needed for its lock and is another file; move that file away or use another path")
+            }
             guard error.errno == .wouldBlock || error.errno == .accessDenied && error.operation == "lock" else {
                 throw APISocketError(path, "its lock file cannot be used: \(error)")
             }
