@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <linux/kcmp.h>
 #include <sys/sysinfo.h>
 
 static void kicked(int signal_number) { (void)signal_number; }
@@ -73,4 +74,9 @@ int cl_probe_userfaultfd(void) {
     }
     close((int)result);
     return 0;
+}
+
+int cl_same_open_file(int first, int second) {
+    long self = getpid();
+    return syscall(SYS_kcmp, self, self, KCMP_FILE, (long)first, (long)second) == 0;
 }

@@ -56,6 +56,8 @@ int cl_tap_get_mac(int tun, uint8_t *mac) {
     return error;
 }
 
+int cl_tap_namespace(int tun) { return (int)cl_result(ioctl(tun, TUNGETDEVNETNS)); }
+
 int cl_tap_enable_queue(int tun, int enable) {
     struct ifreq ifr;
     memset(&ifr, 0, sizeof ifr);

@@ -6,6 +6,8 @@ package final class AdoptedTaps: Sendable {
     let queues: [NetBackend.Queue]
     /// The interface's name where it was opened, which need not be this process's network namespace.
     package let interface: String
+    /// Which tap it is.
+    package let identity: TapIdentity
 
     /// Takes all the descriptors over, one for each pair of queues.
     ///
@@ -33,7 +35,22 @@ package final class AdoptedTaps: Sendable {
                 field: field, problem: "the descriptors are queues of \(interface) and of \(other.tap.interface)",
                 remedy: "send queues of one tap")
         }
+        try Self.refuseTwice(queues, field)
+        do throws(HostError) { identity = try queues[0].tap.identity() } catch {
+            throw NetError(field: field, problem: "\(error)", remedy: nil)
+        }
         (self.queues, self.interface) = (queues, interface)
+    }
+
+    /// Refuses one queue that came by two descriptors.
+    private static func refuseTwice(_ queues: [NetBackend.Queue], _ field: String) throws(NetError) {
+        for (index, queue) in queues.enumerated() {
+            guard let first = queues[..<index].firstIndex(where: { queue.tap.file.isSameOpenFile(as: $0.tap.file) })
+            else { continue }
+            throw NetError(
+                field: field, problem: "the descriptors of queue pairs \(first) and \(index) are the same open file",
+                remedy: "open /dev/net/tun once for each queue")
+        }
     }
 
     /// Whether they are as many as an interface has pairs of queues.

@@ -70,6 +70,14 @@ import VirtioNet
         #expect(NetworkInterface.goes("swladopt2") && NetworkInterface.goes("swladopt7"))
     }
 
+    @Test func oneQueueThatCameTwice() throws {
+        let first = try queues("swladopt8", 1, several: true)
+        let again = try FileDescriptor.duplicate(number: first[0]).release()
+        let refused = refusal(first + [again])
+        #expect(refused?.contains("queue pairs 0 and 1 are the same open file") == true, "\(refused ?? "accepted")")
+        #expect(NetworkInterface.goes("swladopt8"))
+    }
+
     @Test func descriptorsThatAreNoTapQueues() throws {
         let file = try FileDescriptor.openForReading("/dev/null").release()
         let refused = refusal([file])

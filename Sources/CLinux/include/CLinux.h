@@ -66,6 +66,8 @@ static inline int cl_ioctl_value(int fd, unsigned long request, unsigned long va
 static inline int cl_open(const char *path, int flags, unsigned mode) {
     return (int)cl_result(open(path, flags | O_CLOEXEC, mode));
 }
+// Whether two descriptors of this process are one open file description; 0 where the kernel does not tell.
+int cl_same_open_file(int first, int second);
 static inline int cl_fcntl(int fd, int command, long value) { return (int)cl_result(fcntl(fd, command, value)); }
 static inline int cl_fcntl_lock(int fd, int command, struct flock *lock) {
     return (int)cl_result(fcntl(fd, command, lock));

@@ -15,6 +15,8 @@ enum { CL_TAP_ETHERNET = 0x0002, CL_TAP_PLAIN = 0x1000, CL_TAP_HEADER = 0x4000, 
 int cl_tap_describe(int tun, char *name, size_t room, int *kind);
 // The six bytes of the hardware address of a queue's interface, in whatever network namespace that is.
 int cl_tap_get_mac(int tun, uint8_t *mac);
+// A new descriptor of the network namespace that a tap is in, or -errno; needs CAP_NET_ADMIN there.
+int cl_tap_namespace(int tun);
 // Attaches or detaches a queue of a multi-queue tap.
 int cl_tap_enable_queue(int tun, int enable);
 int cl_interface_exists(const char *name);

@@ -39,7 +39,7 @@ extension VMM {
                             + "send one or the other"
                     ])
             }
-            change.taps = (net.id ?? "", try adopt(descriptors, net))
+            change.taps = (net.id ?? "", try adopt(descriptors, net, vm))
         }
         return try self.change(vm, change) {
             $0.net.append(net)
@@ -49,7 +49,9 @@ extension VMM {
     }
 
     /// Takes over the queues of a tap that a client opened.
-    private func adopt(_ descriptors: ReceivedDescriptors, _ net: NetConfig) throws(VMError) -> AdoptedTaps {
+    private func adopt(
+        _ descriptors: ReceivedDescriptors, _ net: NetConfig, _ vm: CreatedVM
+    ) throws(VMError) -> AdoptedTaps {
         let address = descriptors.tapAddress
         let taps: AdoptedTaps
         do throws(NetError) {
@@ -57,6 +59,18 @@ extension VMM {
             try taps.check(pairs: Int(net.queueCount) / 2, at: "$.num_queues")
         } catch {
             throw VMError(.invalid, ["\(error)"])
+        }
+        let here = taps.identity.isHere
+        let user =
+            vm.taps.first { $0.value.identity == taps.identity }?.key
+            ?? vm.backends?.interfaces.first { here && $0.name == taps.interface && vm.taps[$0.id] == nil }?.id
+        if let user {
+            throw VMError(
+                .conflict,
+                [
+                    "$.fds: the descriptors are of \(taps.interface), which is the tap of the network card \"\(user)\"; "
+                        + "send another tap's"
+                ])
         }
         try AdoptedTapSettings.setMTU(net, taps, address: address)
         for line in AdoptedTapSettings.ignored(net) { logger.warning("vm.add-net: \(line)") }
@@ -97,7 +111,7 @@ extension VMM {
     /// Refuses a tap by the name of one that another card of the guest's has, made for it perhaps.
     private func refuseTapInUse(_ net: NetConfig, _ vm: CreatedVM) throws(VMError) {
         guard let tap = net.tap, let user = vm.backends?.interfaces.first(where: { $0.name == tap })?.id,
-            vm.taps[user] == nil
+            vm.taps[user]?.identity.isHere != false
         else { return }
         throw VMError(
             .conflict, ["$.tap: \"\(tap)\" is the tap of the network card \"\(user)\"; name another or none"])
@@ -117,6 +131,9 @@ extension VMM {
     /// Refuses an image that a disk of this VM has already, by whatever name, unless both only read it.
     private func refuseImageInUse(_ disk: DiskConfig, _ vm: CreatedVM) throws(VMError) {
         guard let wanted = FileIdentity(following: disk.path) else { return }
+        if let own = options.files.first(where: { $0.identity == wanted }) {
+            throw VMError(.conflict, ["$.path: \(own.problem(disk.path))"])
+        }
         let leaving = vm.instance?.pendingRemovals ?? []
         for device in (vm.backends?.plan ?? vm.plan).devices {
             guard case .block(let options, _) = device.kind, !(options.readOnly && disk.readonly),
