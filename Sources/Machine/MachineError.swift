@@ -20,7 +20,7 @@ package enum MachineError: Error, Sendable, CustomStringConvertible {
     }
 
     /// Sorts an error of any room.
-    init(sorting error: any Error) {
+    package init(sorting error: any Error) {
         switch error {
         case let error as MachineError: self = error
         case is BootError, is DiskError, is SpecError: self = .spec("\(error)")

@@ -18,18 +18,23 @@ package enum SharedFiles {
     }
 
     /// - Throws: `SpecError` with every file that is used twice, one of the two times to be written.
-    static func refuse(_ plan: MachinePlan) throws(SpecError) {
-        if let error = SpecError(issues(plan)) { throw error }
+    package static func refuse(_ plan: MachinePlan, _ own: [ProcessFile] = []) throws(SpecError) {
+        if let error = SpecError(issues(plan) + issues(plan, own)) { throw error }
+    }
+
+    /// The files of the plan that the process itself writes.
+    private static func issues(_ plan: MachinePlan, _ own: [ProcessFile]) -> [SpecIssue] {
+        if own.isEmpty { return [] }
+        return (images(plan) + payload(plan) + outputs(plan)).compactMap { use in
+            own.first { $0.identity == use.identity }.map { SpecIssue(.duplicate, use.place, $0.problem(use.path)) }
+        }
     }
 
     /// What is wrong, at the second place of each file. Only existing files are looked at.
     static func issues(_ plan: MachinePlan) -> [SpecIssue] {
         var issues: [SpecIssue] = []
         var images: [Use] = []
-        for device in plan.devices {
-            guard case .block(let options, _) = device.kind,
-                let use = Use("\(options.field).path", options.path, isWritten: !options.readOnly)
-            else { continue }
+        for use in self.images(plan) {
             if let first = images.first(where: { $0.identity == use.identity && ($0.isWritten || use.isWritten) }) {
                 issues.append(
                     issue(use, first, "and one of the two writes to it; set readonly on both or use a copy"))
@@ -47,6 +52,13 @@ package enum SharedFiles {
     private static func issue(_ use: Use, _ first: Use, _ problem: String) -> SpecIssue {
         let (path, other) = (JSONValue.string(use.path).text(), JSONValue.string(first.path).text())
         return SpecIssue(.duplicate, use.place, "\(path) is the same file as \(first.place), \(other), \(problem)")
+    }
+
+    private static func images(_ plan: MachinePlan) -> [Use] {
+        plan.devices.compactMap { device in
+            guard case .block(let options, _) = device.kind else { return nil }
+            return Use("\(options.field).path", options.path, isWritten: !options.readOnly)
+        }
     }
 
     private static func payload(_ plan: MachinePlan) -> [Use] {

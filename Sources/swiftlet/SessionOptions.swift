@@ -2,6 +2,7 @@ import Control
 import Host
 import Logging
 import Machine
+import Spec
 
 /// What the command line says of a VM's process, beside the VM itself.
 struct SessionOptions: Equatable {
@@ -34,6 +35,42 @@ struct SessionOptions: Equatable {
         return nil
     }
 
+    /// The files that the process writes for its user.
+    private func files() throws(UsageError) -> [ProcessFile] {
+        var files = logFile.map { [ProcessFile(option: "--log-file", path: $0)] } ?? []
+        if case .path(let path)? = try target() { files.append(ProcessFile(option: "--event-monitor", path: path)) }
+        return files
+    }
+
+    /// The files that the process writes for its user, none of which is another or one that the spec names.
+    ///
+    /// Nothing has been opened yet: what is appended to a disk's image ruins it.
+    ///
+    /// - Parameter spec: the spec's own file.
+    func checkedFiles(_ parsed: ParsedConfig?, spec: String?) throws -> [ProcessFile] {
+        let files = try files()
+        guard let last = files.last else { return [] }
+        if files.count == 2, files[0].isSameFile(as: last.path) {
+            throw UsageError("\(last.option): \(files[0].problem(last.path))")
+        }
+        if let spec, let file = files.first(where: { $0.isSameFile(as: spec) }) {
+            throw UsageError("\(file.option): \(file.path) is the spec; name another file")
+        }
+        if let parsed {
+            do { try SharedFiles.refuse(MachinePlanner().plan(parsed.config), files) } catch {
+                throw MachineError(sorting: error)
+            }
+        }
+        return files
+    }
+
+    private func target() throws(UsageError) -> EventTarget? {
+        guard let eventMonitor else { return nil }
+        do throws(EventTargetError) { return try EventTarget(option: eventMonitor) } catch {
+            throw UsageError("--event-monitor: \(error)")
+        }
+    }
+
     /// The log of the process.
     func makeLogger() throws -> Logger {
         let sink: LineLogHandler.Sink
@@ -50,8 +87,7 @@ struct SessionOptions: Equatable {
     /// What tells events to the file of the option and to the API's clients.
     func monitor(_ logger: Logger) throws -> EventMonitor {
         do {
-            let target = try eventMonitor.map { try EventTarget(option: $0) }
-            return try EventMonitor(target, start: ProcessClock.origin) { logger.warning("\($0)") }
+            return try EventMonitor(target(), start: ProcessClock.origin) { logger.warning("\($0)") }
         } catch let error as EventTargetError {
             throw UsageError("--event-monitor: \(error)")
         }

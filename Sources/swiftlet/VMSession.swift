@@ -22,25 +22,29 @@ struct UsageError: Error, CustomStringConvertible {
 
 /// A VM in this process, from configuration to exit status.
 enum VMSession {
-    /// - Parameter words: says an error in the words of the user's own configuration, flags for example.
+    /// - Parameters:
+    ///   - spec: the file that the configuration comes from.
+    ///   - words: says an error in the words of the user's own configuration, flags for example.
     static func run(
-        _ session: SessionOptions, words: (any Error) -> String = { "\($0)" },
+        _ session: SessionOptions, spec: String? = nil, words: (any Error) -> String = { "\($0)" },
         _ configuration: () throws -> ParsedConfig?
     ) -> Int32 {
         do {
             // The guest's output, its sockets and the log are their owner's alone.
             makeNewFilesPrivate()
             if let mistake = session.mistake { throw UsageError(mistake) }
-            let logger = try session.makeLogger()
             if let words = session.selfTest, let mistake = SelfTestCommandLine.mistake(words) {
                 throw UsageError("--self-test: \(mistake)")
             }
             let parsed = try configuration()
+            let files = try session.checkedFiles(parsed, spec: spec)
+            let logger = try session.makeLogger()
             for warning in parsed?.warnings ?? [] { logger.warning("\(warning)") }
             if parsed != nil { logger.info("the spec is valid") }
             var options = VMM.Options(
                 selfTest: SelfTestGuest(commandLine: session.selfTest ?? "") { SelfTestImage.elf() })
             options.survivesGuest = session.noShutdown
+            options.files = files
             let monitor = try session.monitor(logger)
             options.emit = { monitor.emit($0, $1) }
             let machine = try VMM(options, logger: logger)

@@ -123,6 +123,55 @@ import Testing
         }
     }
 
+    /// Two cards with one tap would take each other's packets.
+    @Test func aTapThatCameAsDescriptorsHasOneUser() throws {
+        try withVM(ejecting: false) { vm, _ in
+            func queue(_ name: String) throws -> ReceivedDescriptors {
+                let tap = try TapQueue(name: name, multiQueue: true)
+                return ReceivedDescriptors(owning: [try tap.file.duplicate().release()])
+            }
+            func add(_ queues: ReceivedDescriptors, tap: String? = nil) -> VMCommand {
+                var net = NetConfig()
+                net.tap = tap
+                return .addNet(Parsed(config: net), queues)
+            }
+            try vm.command(add(queue("swlmfds0")))
+            let error = try vm.refusal(add(queue("swlmfds0")))
+            #expect(error.kind == .conflict, "\(error)")
+            #expect(
+                error.chain.last
+                    == "$.fds: the descriptors are of swlmfds0, which is the tap of the network card \"_net0\"; "
+                    + "send another tap's")
+            #expect(try vm.refusal(add(ReceivedDescriptors(), tap: "swlmfds0")).kind == .conflict)
+            // Another one is welcome, by descriptor and by name, and then has its user.
+            try vm.command(add(queue("swlmfds1")))
+            try vm.command(add(ReceivedDescriptors(), tap: "swlmfds2"))
+            #expect(try vm.refusal(add(ReceivedDescriptors(), tap: "swlmfds2")).kind == .conflict)
+        }
+        for index in 0...2 { #expect(NetworkInterface.goes("swlmfds\(index)")) }
+    }
+
+    /// Log lines in a disk's image would ruin it.
+    @Test func theProcessFilesAreNoDisks() throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("hotplug")
+            let log = try scratch.sparse("log", bytes: 1 << 20)
+            let vm = try RunningVM("mode=hang", files: [ProcessFile(option: "--log-file", path: log)])
+            var config = Guests.config()
+            config.disks = [DiskConfig(path: log)]
+            #expect(
+                try vm.refusal(.create(ParsedConfig(config: config))).chain.last?.contains("is the file of --log-file")
+                    == true)
+            config.disks = []
+            try vm.create(config)
+            try vm.command(.boot)
+            let error = try vm.refusal(disk(log))
+            #expect(
+                error.kind == .conflict && error.chain.last?.contains("is the file of --log-file") == true, "\(error)")
+            #expect(vm.end() == .quit)
+        }
+    }
+
     @Test func aDeviceThatCannotComeLeavesNothing() throws {
         try withVM(ejecting: false) { vm, scratch in
             let path = try scratch.sparse("disk", bytes: 1 << 20)

@@ -38,12 +38,13 @@ final class RunningVM: Sendable {
     }
 
     /// - Parameter commandLine: what the self-test guest is to do.
-    init(_ commandLine: String = "", survivesGuest: Bool = true) throws {
+    init(_ commandLine: String = "", survivesGuest: Bool = true, files: [ProcessFile] = []) throws {
         let events = Events()
         let ended = Ended()
         var options = VMM.Options(selfTest: SelfTestGuest(commandLine: commandLine) { SelfTestImage.elf() })
         options.survivesGuest = survivesGuest
         options.limit = 60_000
+        options.files = files
         options.emit = { event, _ in events.add(event.rawValue) }
         let handover = Handover(try VMM(options, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }))
         controller = handover.vmm.controller

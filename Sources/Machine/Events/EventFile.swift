@@ -3,7 +3,7 @@ import Host
 
 /// Where the event monitor writes: `--event-monitor path=PATH` or `fd=N`.
 package enum EventTarget: Equatable, Sendable {
-    /// A file that is made or emptied, a FIFO, or a device.
+    /// A file, which is made or added to, a FIFO, or a device.
     case path(String)
     /// A descriptor that the process inherited.
     case descriptor(Int32)
@@ -13,6 +13,10 @@ package enum EventTarget: Equatable, Sendable {
         if option.hasPrefix("path=") {
             let path = option.dropFirst(5)
             guard !path.isEmpty else { throw EventTargetError("path= names no file") }
+            // A path may have commas, but Cloud Hypervisor's option list would take this for another option.
+            for part in path.split(separator: ",").dropFirst() where part.contains("=") {
+                throw EventTargetError("\(part): there is no such option; write path=PATH or fd=N alone")
+            }
             self = .path(String(path))
         } else if option.hasPrefix("fd=") {
             guard let number = Int32(option.dropFirst(3)), number >= 0 else {
@@ -61,7 +65,7 @@ struct EventFile: ~Copyable, Sendable {
     }
 
     private static func open(_ path: String) throws(HostError) -> FileDescriptor {
-        let flags = O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY
+        let flags = O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY
         do throws(HostError) {
             let file = try FileDescriptor.open(path, O_WRONLY | flags, mode: 0o600)
             guard try file.status().kind == .fifo else { return file }

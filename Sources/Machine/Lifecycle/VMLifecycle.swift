@@ -69,7 +69,7 @@ extension VMM {
         config.assignIDs(&names)
         config.assignMACs()
         let plan = try MachinePlanner().plan(config)
-        try SharedFiles.refuse(plan)
+        try SharedFiles.refuse(plan, options.files)
         logger.info("the machine is planned", metadata: ["pci": "\(plan.devices.count)"])
         let (logger, mailbox) = (logger, controller.mailbox)
         let events = ConsoleBackends.Events(report: { logger.warning("\($0)") }, quit: { mailbox.send(.quit) })

@@ -19,6 +19,8 @@ package final class VMM {
         package var limit: UInt64?
         /// Whether the process goes on, for its API's clients, when the guest powers off or dies.
         package var survivesGuest = false
+        /// What the process writes for itself, which no VM may have.
+        package var files: [ProcessFile] = []
         /// Hears what happens to the VM, on any thread; must not block.
         package var emit: VMEventHandler = { _, _ in }
 

@@ -20,7 +20,7 @@ struct RunCommand: ParsableCommand {
     @OptionGroup var api: APIOptions
 
     func run() throws {
-        let status = VMSession.run(SessionOptions(logging, api)) { try SpecFile.read(spec) }
+        let status = VMSession.run(SessionOptions(logging, api), spec: spec) { try SpecFile.read(spec) }
         throw ExitCode(status)
     }
 }

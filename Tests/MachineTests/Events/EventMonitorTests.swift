@@ -1,4 +1,5 @@
 import CLinux
+import Foundation
 import Host
 import Spec
 import Synchronization
@@ -98,9 +99,21 @@ struct EventMonitorTests {
     @Test func targetsOfTheCommandLine() throws {
         #expect(try EventTarget(option: "path=/a,b") == .path("/a,b"))
         #expect(try EventTarget(option: "fd=7") == .descriptor(7))
-        for wrong in ["", "path=", "fd=", "fd=-1", "fd=x", "fd=4294967296", "/tmp/x", "socket=/x"] {
+        for wrong in [
+            "path=/a,fd=3", "path=/a,foo=1", "", "path=", "fd=", "fd=-1", "fd=x", "fd=4294967296", "/tmp/x",
+            "socket=/x",
+        ] {
             #expect(throws: EventTargetError.self) { try EventTarget(option: wrong) }
         }
+    }
+
+    @Test func aFilesContentStays() throws {
+        let path = try scratch.write("events", "before\n")
+        let monitor = try EventMonitor(.path(path))
+        monitor.emit(.vmmStarting)
+        monitor.close()
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+        #expect(text.hasPrefix("before\n{") && text.hasSuffix("}\n\n"), "\(text)")
     }
 
     @Test func targetsThatCannotBeWritten() throws {
