@@ -167,7 +167,16 @@ extension FileDescriptor {
 
     /// Opens a file to write behind what is in it, or makes it.
     package static func openToAppend(_ path: String) throws(HostError) -> FileDescriptor {
-        try open(path, O_WRONLY | O_CREAT | O_APPEND, mode: 0o644)
+        let flags = O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY
+        do throws(HostError) {
+            let file = try open(path, O_WRONLY | flags, mode: 0o644)
+            if try file.status().kind != .fifo { try file.setNonBlocking(false) }
+            return file
+        } catch {
+            // A FIFO that nobody reads yet; a socket stays an error below.
+            guard error.errno.number == ENXIO else { throw error }
+        }
+        return try open(path, O_RDWR | flags)
     }
 }
 

@@ -32,17 +32,23 @@ struct Swiftlet: ParsableCommand {
             case "ch-remote": ["ctl", "--json"]
             default: []
             }
+        if let mistake = CommandWords.mistake(arguments) { endWithUsage(mistake) }
         if let quick = QuickCommand(implied + arguments) { endProcess(quick.perform()) }
         do {
             var command = try parse(implied + arguments)
+            if let mistake = CommandWords.repetition(arguments) { endWithUsage(mistake) }
             try command.run()
         } catch {
             // What is wrong with the command line is one line, as every other mistake is.
             guard !(error is ExitCode), exitCode(for: error) == .validationFailure else { exit(withError: error) }
             let lines = message(for: error).split(separator: "\n").joined(separator: " ")
-            StandardStreams.error("swiftlet: \(lines); see swiftlet --help")
-            exit(withError: ExitCode(ExitStatus.usage))
+            endWithUsage("\(lines); see swiftlet --help")
         }
+    }
+
+    private static func endWithUsage(_ mistake: String) -> Never {
+        StandardStreams.error("swiftlet: \(mistake)")
+        endProcess(ExitStatus.usage)
     }
 }
 
