@@ -7,12 +7,33 @@ package enum HostTSC {
     package static var now: UInt64 { cl_tsc() }
 }
 
+/// A moment as the guest's clock and the world's have it.
+package struct ClockReading: Equatable, Sendable {
+    /// kvmclock in ns.
+    package let nanoseconds: UInt64
+    /// ns since 1970 in UTC.
+    package let realTime: UInt64
+
+    package init(nanoseconds: UInt64, realTime: UInt64) {
+        (self.nanoseconds, self.realTime) = (nanoseconds, realTime)
+    }
+}
+
 extension VMHandle {
     /// The guest's kvmclock in ns (KVM_GET_CLOCK, api.rst 4.29).
-    package func clock() throws(KVMError) -> UInt64 {
+    package func clock() throws(KVMError) -> UInt64 { try readClock().clock }
+
+    /// The guest's kvmclock, and the world's time at the same moment where KVM tells it, or as near as can be.
+    package func clockReading() throws(KVMError) -> ClockReading {
+        let data = try readClock()
+        let isPaired = data.flags & UInt32(KVM_CLOCK_REALTIME) != 0
+        return ClockReading(nanoseconds: data.clock, realTime: isPaired ? data.realtime : Self.realTime)
+    }
+
+    private func readClock() throws(KVMError) -> kvm_clock_data {
         var data = kvm_clock_data()
         try request(CL_KVM_GET_CLOCK, &data, "read the guest's clock")
-        return data.clock
+        return data
     }
 
     /// Sets the guest's kvmclock, in ns (KVM_SET_CLOCK, api.rst 4.30). No vCPU runs meanwhile.
@@ -20,6 +41,32 @@ extension VMHandle {
         var data = kvm_clock_data()
         data.clock = nanoseconds
         try request(CL_KVM_SET_CLOCK, &data, "set the guest's clock")
+    }
+
+    /// Sets the guest's kvmclock to what it would be now had it gone on with the world's time since a moment. It never
+    /// goes back, also where the world's clock did.
+    ///
+    /// - Returns: the ns by which it went on.
+    package func setClock(goneOnSince moment: ClockReading) throws(KVMError) -> UInt64 {
+        let now = Self.realTime
+        let elapsed = now > moment.realTime ? now - moment.realTime : 0
+        // KVM itself does the same where it can (KVM_CLOCK_REALTIME), and leaves less time between the two looks.
+        if value(of: .adjustClock) & Int(KVM_CLOCK_REALTIME) != 0, elapsed > 0 {
+            var data = kvm_clock_data()
+            (data.clock, data.realtime) = (moment.nanoseconds, moment.realTime)
+            data.flags = UInt32(KVM_CLOCK_REALTIME)
+            try request(CL_KVM_SET_CLOCK, &data, "set the guest's clock")
+            let reached = try clock()
+            return reached > moment.nanoseconds ? reached - moment.nanoseconds : 0
+        }
+        let (sum, overflow) = moment.nanoseconds.addingReportingOverflow(elapsed)
+        try setClock(overflow ? moment.nanoseconds : sum)
+        return overflow ? 0 : elapsed
+    }
+
+    private static var realTime: UInt64 {
+        let now = HostClock.realTime
+        return UInt64(clamping: now.seconds) &* 1_000_000_000 &+ UInt64(clamping: now.nanoseconds)
     }
 }
 

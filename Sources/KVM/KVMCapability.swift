@@ -36,6 +36,9 @@ package struct KVMCapability: Equatable, Sendable {
         remedy:
             "it takes a processor that scales its TSC, and a hypervisor below this host, if there is one, that lets it")
     package static let xsave2 = KVMCapability(CL_KVM_CAP_XSAVE2, "KVM_CAP_XSAVE2", "snapshots of large registers")
+    package static let xsave = KVMCapability(CL_KVM_CAP_XSAVE, "KVM_CAP_XSAVE", "snapshots")
+    package static let specialRegisters2 = KVMCapability(
+        CL_KVM_CAP_SREGS2, "KVM_CAP_SREGS2", "snapshots of guests with 32-bit PAE paging")
     package static let xcrs = KVMCapability(CL_KVM_CAP_XCRS, "KVM_CAP_XCRS", "snapshots")
     package static let dirtyLogProtect = KVMCapability(
         CL_KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, "KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2", "migration")

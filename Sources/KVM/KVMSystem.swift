@@ -86,7 +86,7 @@ package struct KVMSystem: ~Copyable, Sendable {
 }
 
 /// One leaf of CPUID as a guest sees it.
-package struct CPUIDEntry: Equatable, Hashable, Sendable {
+package struct CPUIDEntry: Codable, Equatable, Hashable, Sendable {
     /// EAX and ECX of the question.
     package var function: UInt32, index: UInt32
     /// `KVM_CPUID_FLAG_SIGNIFCANT_INDEX` when ECX matters.

@@ -14,6 +14,9 @@ package final class VCPUHandle: @unchecked Sendable {
     private let area: Mapping
     /// The APIC id.
     package let id: UInt32
+    /// The frequency of the host's time stamp counter in kHz where the guest's was given another, else 0. Ordering:
+    /// relaxed; it is set before the vCPU first runs.
+    let hostKilohertz = Atomic<UInt32>(0)
 
     init(_ file: consuming FileDescriptor, id: UInt32, runAreaSize: Int) throws(KVMError) {
         do {

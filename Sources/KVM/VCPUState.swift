@@ -2,7 +2,7 @@ import CLinux
 import Host
 
 /// One model-specific register.
-package struct MSR: Equatable, Hashable, Sendable {
+package struct MSR: Codable, Equatable, Hashable, Sendable {
     /// Its number.
     package let index: UInt32
     /// Its value.
@@ -116,7 +116,7 @@ extension VCPUHandle {
         return Int(done)
     }
 
-    private func get<State: BitwiseCopyable>(_ number: UInt, _ blank: State, _ what: String) throws(KVMError) -> State {
+    func get<State: BitwiseCopyable>(_ number: UInt, _ blank: State, _ what: String) throws(KVMError) -> State {
         var state = blank
         // SAFETY: the type is that of the request; KVM fills it and keeps no pointer.
         let result = unsafe cl_ioctl_pointer(file.raw, number, &state)
@@ -124,7 +124,7 @@ extension VCPUHandle {
         return state
     }
 
-    private func set<State: BitwiseCopyable>(_ number: UInt, _ state: State, _ what: String) throws(KVMError) {
+    func set<State: BitwiseCopyable>(_ number: UInt, _ state: State, _ what: String) throws(KVMError) {
         var state = state
         // SAFETY: the type is that of the request; KVM reads it and keeps no pointer.
         let result = unsafe cl_ioctl_pointer(file.raw, number, &state)

@@ -11,6 +11,9 @@ package final class VMHandle: Sendable {
         self.runAreaSize = runAreaSize
     }
 
+    /// The kernel's number of the VM's descriptor, for requests in this room.
+    var descriptor: Int32 { file.raw }
+
     /// Makes host memory the guest's RAM (KVM_SET_USER_MEMORY_REGION, api.rst 4.35).
     ///
     /// - Parameters:

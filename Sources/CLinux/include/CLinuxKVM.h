@@ -58,6 +58,8 @@ static const unsigned long CL_KVM_GET_DEBUGREGS = KVM_GET_DEBUGREGS;
 static const unsigned long CL_KVM_SET_DEBUGREGS = KVM_SET_DEBUGREGS;
 static const unsigned long CL_KVM_SET_SIGNAL_MASK = KVM_SET_SIGNAL_MASK;
 static const unsigned long CL_KVM_GET_XSAVE2 = KVM_GET_XSAVE2;
+static const unsigned long CL_KVM_GET_SREGS2 = KVM_GET_SREGS2;
+static const unsigned long CL_KVM_SET_SREGS2 = KVM_SET_SREGS2;
 static const unsigned long CL_KVM_INTERRUPT = KVM_INTERRUPT;
 static const unsigned long CL_KVM_GET_DEVICE_ATTR = KVM_GET_DEVICE_ATTR;
 static const unsigned long CL_KVM_SET_DEVICE_ATTR = KVM_SET_DEVICE_ATTR;
@@ -85,6 +87,7 @@ static const int CL_KVM_CAP_MP_STATE = KVM_CAP_MP_STATE;
 static const int CL_KVM_CAP_ADJUST_CLOCK = KVM_CAP_ADJUST_CLOCK;
 static const int CL_KVM_CAP_XSAVE = KVM_CAP_XSAVE;
 static const int CL_KVM_CAP_XSAVE2 = KVM_CAP_XSAVE2;
+static const int CL_KVM_CAP_SREGS2 = KVM_CAP_SREGS2;
 static const int CL_KVM_CAP_XCRS = KVM_CAP_XCRS;
 static const int CL_KVM_CAP_SPLIT_IRQCHIP = KVM_CAP_SPLIT_IRQCHIP;
 static const int CL_KVM_CAP_IOEVENTFD_ANY_LENGTH = KVM_CAP_IOEVENTFD_ANY_LENGTH;
@@ -105,3 +108,4 @@ static inline uint32_t *cl_kvm_msr_indices(struct kvm_msr_list *list) { return l
 static inline struct kvm_irq_routing_entry *cl_kvm_routing_entries(struct kvm_irq_routing *table) {
     return table->entries;
 }
+_Static_assert(sizeof(struct kvm_irqchip) == 520, "kvm_irqchip");
