@@ -53,7 +53,11 @@ import Testing
                     lines.contains("vm.add-net: $.\(field): ignored, since the tap came as descriptors"), "\(lines)")
             }
             let most = #"{"num_queues":2,"mtu":65535}"#
-            let wide = try RawConnection(vmm.socket).call("PUT", "vm.add-net", most, descriptors: [tap.file.raw])
+            let other = try TapQueue(name: "\(name)w", multiQueue: false)
+            let wide = try RawConnection(vmm.socket).call("PUT", "vm.add-net", most, descriptors: [other.file.raw])
+            let twice = #"{"num_queues":2}"#
+            let again = try RawConnection(vmm.socket).call("PUT", "vm.add-net", twice, descriptors: [tap.file.raw])
+            #expect(again.status == 409, "\(again.text)")
             #expect(wide.status == 400 && wide.chain.last?.hasPrefix("$.mtu: ") == true, "\(wide.text)")
         }
         try vmm.put("vm.delete")
