@@ -42,6 +42,7 @@ package struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConverti
     package static let readOnly = Errno(EROFS)
     package static let notSupported = Errno(EOPNOTSUPP)
     package static let isDirectory = Errno(EISDIR)
+    package static let notDirectory = Errno(ENOTDIR)
     package static let brokenPipe = Errno(EPIPE)
     package static let tooManyFiles = Errno(EMFILE)
     package static let addressInUse = Errno(EADDRINUSE)

@@ -67,3 +67,8 @@ package final class ScratchFile: Sendable {
         return String(decoding: bytes, as: UTF8.self)
     }
 }
+
+extension HostProbe {
+    /// The processors that this process may run on now, at least 1.
+    package static var processorCount: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
+}

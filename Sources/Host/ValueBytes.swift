@@ -14,3 +14,25 @@ package enum ValueBytes {
         return unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(as: Value.self) }
     }
 }
+
+extension ValueBytes {
+    /// The values that lie in the bytes one behind the other; nil unless the bytes end with a whole one.
+    package static func values<Value: BitwiseCopyable>(
+        of bytes: ArraySlice<UInt8>, as type: Value.Type = Value.self
+    ) -> [Value]? {
+        let size = MemoryLayout<Value>.size
+        guard size > 0, size == MemoryLayout<Value>.stride, bytes.count % size == 0 else { return nil }
+        let count = bytes.count / size
+        return unsafe [Value](unsafeUninitializedCapacity: count) { space, filled in
+            // SAFETY: the space has room for `count` values, which are made of any bytes of their size.
+            unsafe UnsafeMutableRawBufferPointer(space).copyBytes(from: bytes)
+            filled = count
+        }
+    }
+
+    /// The bytes of values, one behind the other, of a type whose stride is its size.
+    package static func of<Value: BitwiseCopyable>(all values: [Value]) -> [UInt8] {
+        // SAFETY: the bytes are copied while the array lives.
+        unsafe values.withUnsafeBytes { unsafe [UInt8]($0) }
+    }
+}

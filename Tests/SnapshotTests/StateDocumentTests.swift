@@ -31,7 +31,7 @@ private struct Timer: SavedState {
     }
 }
 
-private struct Lamp: SavedState {
+private struct PlainLamp: SavedState {
     static let kind = "lamp"
     static let version = 1
     var lit: Bool
@@ -64,7 +64,7 @@ private struct Registers: BitwiseCopyable, Equatable {
     @Test func whatIsWrittenIsReadAgain() throws {
         var document = StateDocument()
         try document.add(timer, as: "timer0")
-        try document.add(Lamp(lit: true), as: "lamp")
+        try document.add(PlainLamp(lit: true), as: "lamp")
         let expected =
             #"{"devices":{"lamp":{"kind":"lamp","state":{"lit":true},"version":1},"timer0":{"kind":"timer","state":"#
             + #"{"channels":[{"armed":true,"count":7},{"armed":false,"count":65535}],"divisor":9,"raw":"AAH+/w=="},"#
@@ -75,7 +75,7 @@ private struct Registers: BitwiseCopyable, Equatable {
         #expect(try back.kind(of: "timer0") == (kind: "timer", version: 2))
         #expect(try back.read(Timer.self, of: "timer0") == timer)
         #expect(back.unread == ["lamp"])
-        #expect(try back.read(of: "lamp") == Lamp(lit: true))
+        #expect(try back.read(of: "lamp") == PlainLamp(lit: true))
         try back.checkAllRead()
     }
 
@@ -84,7 +84,7 @@ private struct Registers: BitwiseCopyable, Equatable {
         try document.add(timer, as: "timer0")
         #expect(try document.read(Timer.self, of: "timer0") == timer)
         try document.checkAllRead()
-        let error = #expect(throws: SnapshotError.self) { try document.read(Lamp.self, of: "timer0") }
+        let error = #expect(throws: SnapshotError.self) { try document.read(PlainLamp.self, of: "timer0") }
         #expect(error?.kind == .kindOfDevice(device: "timer0", found: "timer", wanted: "lamp"))
     }
 
@@ -107,8 +107,8 @@ private struct Registers: BitwiseCopyable, Equatable {
 
     @Test func twoStatesForOneDeviceAreRefused() throws {
         var document = StateDocument()
-        try document.add(Lamp(lit: true), as: "x")
-        let error = #expect(throws: SnapshotError.self) { try document.add(Lamp(lit: false), as: "x") }
+        try document.add(PlainLamp(lit: true), as: "x")
+        let error = #expect(throws: SnapshotError.self) { try document.add(PlainLamp(lit: false), as: "x") }
         #expect(error?.kind == .duplicateDevice("x"))
     }
 
@@ -129,7 +129,7 @@ private struct Registers: BitwiseCopyable, Equatable {
         (#"{"channels":[],"divisor":-1,"raw":""}"#, "devices.t0.state.divisor", "-1"),
         (#"{"channels":[],"divisor":1.5,"raw":""}"#, "devices.t0.state.divisor", "1.5"),
         (#"{"channels":[],"divisor":1e300,"raw":""}"#, "devices.t0.state.divisor", "1e300"),
-        (#"{"channels":[],"divisor":"x","raw":""}"#, "devices.t0.state.divisor", ""),
+        (#"{"channels":[],"divisor":"x","raw":""}"#, "devices.t0.state.divisor", "string"),
         (#"{"channels":[],"divisor":1,"raw":"?"}"#, "devices.t0.state.raw", "?"),
         (#"{"channels":[],"divisor":1}"#, "devices.t0.state.raw", "missing"),
         (
@@ -138,7 +138,7 @@ private struct Registers: BitwiseCopyable, Equatable {
         ),
         (#"{"channels":[{"count":1}],"divisor":1,"raw":""}"#, "devices.t0.state.channels[0].armed", "missing"),
         (#"{"channels":null,"divisor":1,"raw":""}"#, "devices.t0.state.channels", "null"),
-        ("[]", "devices.t0.state", ""),
+        ("[]", "devices.t0.state", "array"),
     ])
     func aBadFieldIsNamed(_ state: String, _ field: String, _ words: String) throws {
         let error = try refusal(state)

@@ -45,6 +45,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "CLinuxFiles.h"
 #include "CLinuxKVM.h"
 #include "CLinuxNet.h"
 #include "CLinuxSocket.h"

@@ -14,7 +14,8 @@ struct DecodingFault {
             let inner = error.file == nil ? Self.joined(field, error.field) : error.field
             return SnapshotError(error.kind, file: error.file ?? file, field: inner, error.words)
         }
-        let (path, words) = parts
+        let (path, text) = parts
+        let words = text.hasSuffix(".") ? String(text.dropLast()) : text
         let place = Self.text(path)
         let full = place.isEmpty ? field : place
         return SnapshotError(.malformed, file: file, field: full, "\(words); the file is damaged or was changed")

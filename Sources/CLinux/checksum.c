@@ -1,0 +1,123 @@
+#include "CLinux.h"
+
+enum { page_size = 4096, words_in_set = 8, pages_in_word = 64 };
+
+static uint32_t table[256];
+static pthread_once_t table_once = PTHREAD_ONCE_INIT;
+
+static void make_table(void) {
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        uint32_t value = byte;
+        for (int bit = 0; bit < 8; bit++) {
+            value = value & 1 ? value >> 1 ^ 0x82f63b78u : value >> 1;
+        }
+        table[byte] = value;
+    }
+}
+
+uint32_t cl_crc32c_portable(uint32_t sum, const void *bytes, size_t count) {
+    pthread_once(&table_once, make_table);
+    const uint8_t *next = bytes;
+    uint32_t value = ~sum;
+    for (; count > 0; count--) {
+        value = value >> 8 ^ table[(value ^ *next++) & 0xff];
+    }
+    return ~value;
+}
+
+static uint64_t word_at(const uint8_t *bytes) {
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
+__attribute__((target("sse4.2"))) static uint32_t crc32c_by_instruction(uint32_t sum, const void *bytes, size_t count) {
+    const uint8_t *next = bytes;
+    uint64_t value = (uint32_t)~sum;
+    for (; count >= 8; count -= 8, next += 8) {
+        value = __builtin_ia32_crc32di(value, word_at(next));
+    }
+    for (; count > 0; count--) {
+        value = __builtin_ia32_crc32qi((uint32_t)value, *next++);
+    }
+    return ~(uint32_t)value;
+}
+
+// The sums of four pages at once.
+__attribute__((target("sse4.2"))) static void four_pages(const uint8_t *const pages[4], uint32_t sums[4]) {
+    uint64_t a = 0xffffffff, b = a, c = a, d = a;
+    for (size_t at = 0; at < page_size; at += 8) {
+        a = __builtin_ia32_crc32di(a, word_at(pages[0] + at));
+        b = __builtin_ia32_crc32di(b, word_at(pages[1] + at));
+        c = __builtin_ia32_crc32di(c, word_at(pages[2] + at));
+        d = __builtin_ia32_crc32di(d, word_at(pages[3] + at));
+    }
+    sums[0] = ~(uint32_t)a;
+    sums[1] = ~(uint32_t)b;
+    sums[2] = ~(uint32_t)c;
+    sums[3] = ~(uint32_t)d;
+}
+
+// Whether the processor has SSE4.2 (SDM volume 2A, CPUID.1:ECX bit 20). Asked once, since a hypervisor answers CPUID.
+static int has_instruction(void) {
+    static int known; // 0 not yet, 1 no, 2 yes; every thread that asks finds the same
+    int value = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (value == 0) {
+        uint32_t registers[4];
+        cl_cpuid(1, 0, registers);
+        value = registers[2] & 1u << 20 ? 2 : 1;
+        __atomic_store_n(&known, value, __ATOMIC_RELAXED);
+    }
+    return value == 2;
+}
+
+uint32_t cl_crc32c(uint32_t sum, const void *bytes, size_t count) {
+    return has_instruction() ? crc32c_by_instruction(sum, bytes, count) : cl_crc32c_portable(sum, bytes, count);
+}
+
+static void sums_of_four(const uint8_t *const pages[4], uint32_t sums[4]) {
+    if (has_instruction()) {
+        four_pages(pages, sums);
+        return;
+    }
+    for (int index = 0; index < 4; index++) {
+        sums[index] = cl_crc32c_portable(0, pages[index], page_size);
+    }
+}
+
+uint32_t cl_pages_checksum(const void *chunk, const uint64_t *set) {
+    const uint8_t *pages[4];
+    uint32_t sums[4];
+    uint32_t total = 0;
+    int waiting = 0;
+    for (int word = 0; word < words_in_set; word++) {
+        for (uint64_t left = set[word]; left != 0; left &= left - 1) {
+            size_t page = (size_t)word * pages_in_word + (size_t)__builtin_ctzll(left);
+            pages[waiting++] = (const uint8_t *)chunk + page * page_size;
+            if (waiting == 4) {
+                sums_of_four(pages, sums);
+                total = cl_crc32c(total, sums, sizeof sums);
+                waiting = 0;
+            }
+        }
+    }
+    for (int index = 0; index < waiting; index++) {
+        sums[index] = cl_crc32c(0, pages[index], page_size);
+    }
+    return cl_crc32c(total, sums, (size_t)waiting * sizeof sums[0]);
+}
+
+void cl_nonzero_pages(const void *chunk, const uint64_t *set, uint64_t *nonzero) {
+    for (int word = 0; word < words_in_set; word++) {
+        uint64_t found = 0;
+        for (uint64_t left = set[word]; left != 0; left &= left - 1) {
+            int bit = __builtin_ctzll(left);
+            const uint8_t *page = (const uint8_t *)chunk + ((size_t)word * pages_in_word + (size_t)bit) * page_size;
+            // Zero is a page whose first byte is and where each byte is as the one before it.
+            if (page[0] != 0 || memcmp(page, page + 1, page_size - 1) != 0) {
+                found |= 1ull << bit;
+            }
+        }
+        nonzero[word] = found;
+    }
+}

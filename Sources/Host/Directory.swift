@@ -1,0 +1,116 @@
+import CLinux
+
+/// Directories and the names in them.
+package enum Directory {
+    /// Makes a directory that only its owner may use.
+    package static func make(_ path: String) throws(HostError) {
+        // SAFETY: the path's bytes live through the call.
+        guard unsafe mkdir(path, 0o700) == 0 else { throw HostError("make the directory", path, Errno.current) }
+    }
+
+    /// Opens a directory, to lock or sync it.
+    package static func open(_ path: String) throws(HostError) -> FileDescriptor {
+        try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+    }
+
+    /// The names in a directory but `.` and `..`, in no order.
+    package static func entries(_ path: String) throws(HostError) -> [String] {
+        // SAFETY: the path's bytes live through the call; the stream is closed once, behind its last use.
+        guard let stream = unsafe opendir(path) else { throw HostError("list the directory", path, Errno.current) }
+        defer { unsafe closedir(stream) }
+        var names: [String] = []
+        while let entry = unsafe readdir(stream) {
+            // SAFETY: the entry is the stream's until the next call; its name ends with a zero byte.
+            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { bytes in
+                unsafe bytes.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names
+    }
+
+    /// Renames something unless the new name is taken, which is `EEXIST`.
+    package static func renameNew(_ from: String, to: String) throws(HostError) {
+        // SAFETY: the paths' bytes live through the call.
+        _ = try checked(unsafe cl_rename_new(from, to), "rename \(from) to", to)
+    }
+
+    /// Removes a directory and the files in it; those of them that are directories are removed if they are empty.
+    ///
+    /// - Throws: the first thing that could not be removed; what is gone already is no error.
+    package static func removeWithFiles(_ path: String) throws(HostError) {
+        var failure: HostError?
+        for name in (try? entries(path)) ?? [] {
+            let file = "\(path)/\(name)"
+            // SAFETY: the path's bytes live through the calls.
+            if unsafe unlink(file) != 0, unsafe rmdir(file) != 0 { failure = HostError("remove", file, Errno.current) }
+        }
+        // SAFETY: the path's bytes live through the call.
+        if unsafe rmdir(path) != 0, Errno.current != .noSuchFile {
+            throw failure ?? HostError("remove", path, Errno.current)
+        }
+    }
+
+    /// Whether something has this name, a symbolic link that leads nowhere included.
+    package static func exists(_ path: String) -> Bool { FileIdentity(path) != nil }
+
+    /// The absolute path of something without symbolic links and dots (realpath(3)).
+    package static func resolved(_ path: String) throws(HostError) -> String {
+        // SAFETY: the path's bytes live through the call; the result is ours to free.
+        guard let text = unsafe realpath(path, nil) else { throw HostError("find", path, Errno.current) }
+        defer { unsafe free(text) }
+        return unsafe String(cString: text)
+    }
+}
+
+extension FileDescriptor {
+    /// Waits until the file, or the names in a directory, are on their disk (fsync(2)).
+    package borrowing func sync(path: String) throws(HostError) {
+        while fsync(raw) != 0 {
+            let errno = Errno.current
+            if errno != .interrupted { throw HostError("write to its disk", path, errno) }
+        }
+    }
+
+    /// Locks the open file for this owner alone without waiting (flock(2)); the kernel unlocks it when it is closed,
+    /// however the process ends.
+    ///
+    /// - Returns: whether it is locked now; false when somebody else has it.
+    package borrowing func tryLock(path: String) throws(HostError) -> Bool {
+        guard flock(raw, LOCK_EX | LOCK_NB) != 0 else { return true }
+        let errno = Errno.current
+        if errno == .wouldBlock { return false }
+        throw HostError("lock", path, errno)
+    }
+
+    /// Whether a path leads to this very file.
+    package borrowing func isAt(_ path: String) -> Bool {
+        guard let there = FileIdentity(path) else { return false }
+        return there == (try? FileIdentity(self))
+    }
+
+    /// The bytes that may still be written to the file's file system.
+    package borrowing func freeBytes() -> UInt64? {
+        var bytes: UInt64 = 0
+        // SAFETY: the shim fills the local.
+        return unsafe cl_free_bytes(raw, &bytes) == 0 ? bytes : nil
+    }
+
+    /// Has the kernel begin to write a range of the file to its disk, without waiting for it.
+    package borrowing func startWriteback(at offset: UInt64, count: Int) {
+        cl_start_writeback(raw, Int64(clamping: offset), Int64(count))
+    }
+
+    /// The first bytes at or behind an offset that are no hole, up to where a hole or the end follows; nil when there are
+    /// none.
+    package borrowing func nextData(from offset: UInt64) throws(Errno) -> Range<UInt64>? {
+        guard let start = Int64(exactly: offset) else { throw .tooLarge }
+        let data = cl_next_data(raw, start)
+        if data == -Int64(ENXIO) { return nil }
+        guard data >= 0 else { throw Errno(Int32(-data)) }
+        let hole = cl_next_hole(raw, data)
+        guard hole >= 0 else { throw Errno(Int32(-hole)) }
+        // The file may have become shorter between the two questions.
+        return hole > data ? UInt64(data)..<UInt64(hole) : nil
+    }
+}

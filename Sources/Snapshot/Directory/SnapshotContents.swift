@@ -1,0 +1,71 @@
+import FoundationEssentials
+import Host
+
+/// What goes into a snapshot beside the memory.
+package struct SnapshotContents: Sendable {
+    /// The program that writes it, with its version.
+    package var writer: String
+    /// The bytes of `config.json`.
+    package var config: [UInt8]
+    /// The bytes of `state.json`.
+    package var state: [UInt8]
+    /// What the host has to have.
+    package var needs: SnapshotNeeds
+    /// The snapshot that this one is a diff to; nil for a full one.
+    package var parent: Parent?
+
+    /// A snapshot to build upon.
+    package struct Parent: Equatable, Sendable {
+        /// Its id.
+        package var id: String
+        /// Where its directory is.
+        package var directory: String
+
+        package init(id: String, directory: String) {
+            self.id = id
+            self.directory = directory
+        }
+    }
+
+    package init(
+        writer: String, config: [UInt8], state: [UInt8], needs: SnapshotNeeds = SnapshotNeeds(), parent: Parent? = nil
+    ) {
+        (self.writer, self.config, self.state) = (writer, config, state)
+        (self.needs, self.parent) = (needs, parent)
+    }
+}
+
+/// The path from one directory to another.
+enum RelativePath {
+    /// - Parameters:
+    ///   - target: an absolute path without dots and links.
+    ///   - directory: the directory to start at, as absolute.
+    static func from(_ directory: String, to target: String) -> String {
+        let start = directory.split(separator: "/")
+        let end = target.split(separator: "/")
+        let common = zip(start, end).prefix { $0 == $1 }.count
+        let parts = Array(repeating: Substring(".."), count: start.count - common) + end.dropFirst(common)
+        return parts.isEmpty ? "." : parts.joined(separator: "/")
+    }
+}
+
+/// Times as a manifest has them.
+enum TimeText {
+    /// Seconds since 1970 in UTC as in RFC 3339, for example `2026-11-21T18:00:00Z`.
+    static func utc(_ seconds: Int64) -> String {
+        let days = seconds >= 0 ? seconds / 86400 : 0
+        let clock = seconds >= 0 ? seconds % 86400 : 0
+        // Years begin in March here, so that the leap day is a year's last.
+        let shifted = days + 719_468
+        let era = shifted / 146_097
+        let ofEra = shifted % 146_097
+        let yearOfEra = (ofEra - ofEra / 1460 + ofEra / 36_524 - ofEra / 146_096) / 365
+        let ofYear = ofEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let monthFromMarch = (5 * ofYear + 2) / 153
+        let day = ofYear - (153 * monthFromMarch + 2) / 5 + 1
+        let month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
+        let year = era * 400 + yearOfEra + (month <= 2 ? 1 : 0)
+        func two(_ number: Int64) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        return "\(year)-\(two(month))-\(two(day))T\(two(clock / 3600)):\(two(clock / 60 % 60)):\(two(clock % 60))Z"
+    }
+}

@@ -1,0 +1,280 @@
+import FoundationEssentials
+import Host
+import Synchronization
+
+/// Writes one snapshot: into a temporary directory beside the target, which gets the target's name when all is on the
+/// disk. Until then the target is absent; whatever fails, or ends the process, leaves it so.
+///
+/// The VM has to stand still during `write` and may run on before `commit`, which waits for the disk.
+package final class SnapshotWriter {
+    private let target: SnapshotTarget
+    private let directory: TemporaryDirectory
+    private let hook: SnapshotStepHook?
+    private var files: [String: Manifest.FileEntry] = [:]
+    private var written: [WrittenFile] = []
+    private var manifest: Manifest?
+    private var isOver = false
+
+    /// The path that the snapshot will have.
+    package var path: String { target.path }
+
+    /// Makes the temporary directory, and removes those that dead writers of the same target have left.
+    ///
+    /// - Parameters:
+    ///   - path: what the snapshot is to be: it must not exist, and what is above it must.
+    ///   - hook: is told of each step.
+    /// - Throws: ``SnapshotError`` where the target exists or its parent cannot be written to.
+    package init(_ path: String, hook: SnapshotStepHook? = nil) throws(SnapshotError) {
+        let target = try SnapshotTarget(path)
+        do throws(HostError) {
+            do throws(Errno) { try hook?(.makeDirectory) } catch {
+                throw HostError("make a directory in", target.parent, error)
+            }
+            directory = try TemporaryDirectory(for: target)
+        } catch {
+            throw SnapshotError(
+                .host(error.errno), file: target.path,
+                "\(error)\(Self.advice(error.errno, target.parent))")
+        }
+        self.target = target
+        self.hook = hook
+    }
+
+    deinit { abandon() }
+
+    /// Writes all files, without waiting for the disk. Whatever fails removes the temporary directory.
+    ///
+    /// - Parameters:
+    ///   - memory: all of it, or for a diff what was written since the parent.
+    ///   - workers: how many threads write memory; nil for as many as there are processors.
+    package func write(
+        _ contents: SnapshotContents, memory: LiveMemory, workers: Int? = nil
+    ) throws(SnapshotError) {
+        guard memory.isDiff == (contents.parent != nil) else {
+            throw SnapshotError(
+                .usage, file: path, field: "parent",
+                "a diff has both a parent and the pages written since; a full one none")
+        }
+        try write(contents, source: memory, workers: workers)
+    }
+
+    func write(
+        _ contents: SnapshotContents, source: some MemorySource, workers: Int?
+    ) throws(SnapshotError) {
+        do throws(SnapshotError) {
+            let parent = try contents.parent.map { parent throws(SnapshotError) in try relative(parent) }
+            let map = try writeMemory(source, isDiff: parent != nil, workers)
+            try write(SnapshotFile.memoryMap, map.encoded)
+            try write(SnapshotFile.config, contents.config)
+            try write(SnapshotFile.state, contents.state)
+            let manifest = Manifest(
+                format: Manifest.format, id: UUID().uuidString.lowercased(), writer: contents.writer,
+                time: TimeText.utc(HostClock.realTime.seconds), architecture: ManifestCheck.architecture,
+                parent: parent, needs: contents.needs,
+                memory: .init(
+                    pageSize: HostRange.pageSize, chunkSize: MemoryGeometry.chunkSize,
+                    dataBytes: UInt64(map.dataPages * HostRange.pageSize), regions: source.geometry.regions),
+                files: files)
+            try write(SnapshotFile.manifest, try ManifestText.encode(manifest))
+            self.manifest = manifest
+        } catch {
+            let full = error.kind == .noSpace ? noSpace(error, contents, source) : error
+            abandon()
+            throw full
+        }
+    }
+
+    /// Waits until all is on the disk and gives the snapshot its name. Whatever fails removes the temporary directory.
+    ///
+    /// - Returns: what the snapshot is.
+    package func commit() throws(SnapshotError) -> Manifest {
+        guard let manifest, !isOver else {
+            throw SnapshotError(.usage, file: path, "there is no snapshot to be completed")
+        }
+        do throws(SnapshotError) {
+            for file in written {
+                try step(.sync(file.name), file.name) { () throws(HostError) in
+                    try file.descriptor.sync(path: file.name)
+                }
+            }
+            try step(.sync("."), ".") { () throws(HostError) in try directory.descriptor.sync(path: directory.path) }
+            try step(.rename, "") { () throws(HostError) in try Directory.renameNew(directory.path, to: target.path) }
+            do throws(SnapshotError) {
+                try step(.syncParent, "..") { () throws(HostError) in
+                    try Directory.open(target.parent).sync(path: target.parent)
+                }
+            } catch {
+                // Nobody knows whether the name would outlast a crash, so the snapshot is not given out.
+                try? Directory.renameNew(target.path, to: directory.path)
+                throw error
+            }
+        } catch {
+            abandon()
+            throw error
+        }
+        isOver = true
+        written = []
+        return manifest
+    }
+
+    /// Removes what was written; the target stays absent.
+    package func abandon() {
+        guard !isOver else { return }
+        isOver = true
+        written = []
+        try? Directory.removeWithFiles(directory.path)
+    }
+}
+
+/// A file that was written and is to be synced.
+private struct WrittenFile {
+    let name: String
+    let file: OwnedFile
+    var descriptor: FileDescriptor { _read { yield file.descriptor } }
+}
+
+/// A descriptor that several own.
+final class OwnedFile: Sendable {
+    let descriptor: FileDescriptor
+    init(_ descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
+}
+
+extension SnapshotWriter {
+    /// Takes a step, unless the hook refuses it.
+    private func step(
+        _ step: SnapshotStep, _ name: String, _ body: () throws(HostError) -> Void
+    ) throws(SnapshotError) {
+        do throws(Errno) { try hook?(step) } catch { throw failure(error, name, "\(step)") }
+        do throws(HostError) { try body() } catch { throw failure(error.errno, name, error.operation) }
+    }
+
+    private func failure(_ errno: Errno, _ name: String, _ operation: String) -> SnapshotError {
+        Self.failure(errno, name, operation, target)
+    }
+
+    private static func failure(
+        _ errno: Errno, _ name: String, _ operation: String, _ target: SnapshotTarget
+    ) -> SnapshotError {
+        if errno == .exists, name.isEmpty { return target.exists }
+        let file = name.isEmpty ? target.path : "\(target.path)/\(name)"
+        let kind: SnapshotError.Kind = errno == .noSpace ? .noSpace : .host(errno)
+        return SnapshotError(kind, file: file, "cannot \(operation): \(errno)\(advice(errno, target.parent))")
+    }
+
+    private static func advice(_ errno: Errno, _ parent: String) -> String {
+        switch errno {
+        case .noSpace: "; the file system of \(parent) is full: free space there or choose another directory"
+        case .accessDenied, .notPermitted: "; let this user write to \(parent), or choose another directory"
+        case .readOnly: "; the file system of \(parent) is mounted read-only: choose another directory"
+        case .inputOutput: "; the disk under \(parent) fails: look at the kernel's log, and choose another one"
+        case .tooManyFiles: "; raise the limit of open files (ulimit -n)"
+        case .tooLarge: "; the file system takes no file of that length, or the process may not write one (ulimit -f)"
+        default: ""
+        }
+    }
+
+    /// The error of a full file system with what was needed and what is free.
+    private func noSpace(
+        _ error: SnapshotError, _ contents: SnapshotContents, _ source: some MemorySource
+    ) -> SnapshotError {
+        let pages = Atomic<Int>(0)
+        let counted: Void? = try? WorkerPool.run(source.geometry.chunkCount, workers: nil) {
+            index, scratch throws(SnapshotError) in
+            let chunk = source.geometry.chunk(index)
+            let wanted = source.pages(of: chunk)
+            guard !wanted.isEmpty else { return }
+            let found = try source.bytes(of: chunk, scratch).nonzeroPages(of: wanted).pageCount
+            // Ordering: a count that is read when the threads are joined.
+            pages.wrappingAdd(found, ordering: .relaxed)
+        }
+        guard counted != nil else { return error }
+        let bytes = pages.load(ordering: .relaxed) * HostRange.pageSize + contents.config.count + contents.state.count
+        abandon()
+        let free = (try? Directory.open(target.parent))?.freeBytes()
+        let words = free.map { "\(ByteCount.words($0)) are free" } ?? "too little is free"
+        return SnapshotError(
+            .noSpace, file: error.file, field: error.field,
+            "\(error.words). The snapshot needs \(ByteCount.words(UInt64(bytes))) and \(words)")
+    }
+
+    /// The parent as the manifest names it.
+    private func relative(_ parent: SnapshotContents.Parent) throws(SnapshotError) -> SnapshotParent {
+        do throws(HostError) {
+            let place = try Directory.resolved(parent.directory)
+            return SnapshotParent(id: parent.id, path: RelativePath.from("\(target.parent)/\(target.name)", to: place))
+        } catch {
+            throw SnapshotError(
+                .parentGone, file: parent.directory,
+                "the snapshot that the diff builds upon is gone: \(error.errno); take a full snapshot")
+        }
+    }
+
+    /// Writes a small file.
+    private func write(_ name: String, _ bytes: [UInt8]) throws(SnapshotError) {
+        let file = try create(name)
+        try step(.write(name, 0), name) { () throws(HostError) in
+            do throws(Errno) { try file.descriptor.writeAll(bytes) } catch { throw HostError("write", name, error) }
+        }
+        files[name] = .init(length: UInt64(bytes.count), crc32c: Hexadecimal.text(Checksum.crc32c(bytes)))
+    }
+
+    private func create(_ name: String) throws(SnapshotError) -> OwnedFile {
+        do throws(Errno) { try hook?(.create(name)) } catch { throw failure(error, name, "create") }
+        do throws(HostError) {
+            let file = OwnedFile(try FileDescriptor.createNew("\(directory.path)/\(name)"))
+            written.append(WrittenFile(name: name, file: file))
+            return file
+        } catch {
+            throw failure(error.errno, name, "create")
+        }
+    }
+
+    /// Writes the memory's file on several threads.
+    private func writeMemory(
+        _ source: some MemorySource, isDiff: Bool, _ workers: Int?
+    ) throws(SnapshotError) -> MemoryMap {
+        let name = SnapshotFile.memory
+        let file = try create(name)
+        let length = source.geometry.fileLength
+        do throws(HostError) { try file.descriptor.truncate(to: length, path: name) } catch {
+            throw failure(error.errno, name, "set the length of the file to \(length) bytes")
+        }
+        files[name] = .init(length: length, crc32c: nil)
+        let records = Mutex<[MemoryMap.Record]>([])
+        let (hook, target) = (hook, target)
+        let geometry = source.geometry
+        try WorkerPool.run(geometry.chunkCount, workers: workers) { index, scratch throws(SnapshotError) in
+            let chunk = geometry.chunk(index)
+            let present = source.pages(of: chunk)
+            guard !present.isEmpty else { return }
+            let bytes = try source.bytes(of: chunk, scratch)
+            let data = bytes.nonzeroPages(of: present)
+            if data.isEmpty, !isDiff { return }
+            let record = MemoryMap.Record(
+                chunk: UInt32(index), checksum: bytes.checksum(of: data), present: present, data: data)
+            records.withLock { $0.append(record) }
+            for run in data.runs {
+                let offset = run.lowerBound * HostRange.pageSize
+                let part = bytes.part(offset..<run.upperBound * HostRange.pageSize)
+                do throws(Errno) {
+                    try hook?(.write(name, chunk.fileOffset + UInt64(offset)))
+                    try file.descriptor.writeAll(part, at: chunk.fileOffset + UInt64(offset))
+                } catch {
+                    throw Self.failure(error, name, "write \(part.count) bytes", target)
+                }
+            }
+            // The disk works while the next chunks are looked at.
+            file.descriptor.startWriteback(at: chunk.fileOffset, count: chunk.count)
+        }
+        return records.withLock { MemoryMap(isDiff: isDiff, chunkCount: geometry.chunkCount, records: $0) }
+    }
+}
+
+/// Numbers of bytes for people.
+enum ByteCount {
+    static func words(_ bytes: UInt64) -> String {
+        if bytes < 10 << 10 { return "\(bytes) bytes" }
+        if bytes < 10 << 20 { return "\((bytes + 1023) >> 10) KiB" }
+        return "\((bytes + (1 << 20) - 1) >> 20) MiB"
+    }
+}

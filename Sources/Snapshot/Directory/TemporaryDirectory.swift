@@ -1,0 +1,94 @@
+import Host
+
+/// The directory that a snapshot is written into before it has its name: beside the target, with a name that begins with a
+/// dot, locked as long as its writer lives.
+struct TemporaryDirectory: ~Copyable {
+    /// The directory's path.
+    let path: String
+    /// The directory, whose lock tells others that the writer lives.
+    let descriptor: FileDescriptor
+
+    private static let suffix = ".incomplete"
+
+    /// Makes one, and removes those that dead writers of the same target have left.
+    init(for target: SnapshotTarget) throws(HostError) {
+        Self.removeStale(for: target)
+        var attempt = 0
+        while true {
+            let tag = String(UInt64.random(in: 0 ... .max), radix: 36)
+            let path = "\(target.parent)/\(Self.prefix(target))\(tag)\(Self.suffix)"
+            do {
+                try Directory.make(path)
+            } catch {
+                attempt += 1
+                if error.errno == .exists, attempt < 8 { continue }
+                throw error
+            }
+            let descriptor = try Directory.open(path)
+            // Another writer may have taken it for a dead one's between the making and the locking. A file system
+            // without locks has none that could.
+            let isLocked = (try? descriptor.tryLock(path: path)) ?? true
+            guard isLocked, descriptor.isAt(path) else {
+                attempt += 1
+                if attempt < 8 { continue }
+                throw HostError("lock", path, .busy)
+            }
+            self.path = path
+            self.descriptor = descriptor
+            return
+        }
+    }
+
+    private static func prefix(_ target: SnapshotTarget) -> String { ".\(target.name.prefix(180))." }
+
+    /// Removes what dead writers have left: nobody holds its lock.
+    private static func removeStale(for target: SnapshotTarget) {
+        let prefix = prefix(target)
+        for name in (try? Directory.entries(target.parent)) ?? [] {
+            guard name.hasPrefix(prefix), name.hasSuffix(suffix),
+                !name.dropFirst(prefix.count).dropLast(suffix.count).contains(".")
+            else { continue }
+            let path = "\(target.parent)/\(name)"
+            guard let stale = try? Directory.open(path), (try? stale.tryLock(path: path)) == true else { continue }
+            try? Directory.removeWithFiles(path)
+        }
+    }
+}
+
+/// Where a snapshot is to be.
+struct SnapshotTarget {
+    /// The path as it was given, without slashes at its end.
+    let path: String
+    /// The directory that is to hold it, absolute.
+    let parent: String
+    /// Its name there.
+    let name: String
+
+    /// - Throws: ``SnapshotError`` where the parent is no directory or the name is taken.
+    init(_ given: String) throws(SnapshotError) {
+        var path = Substring(given)
+        while path.count > 1, path.last == "/" { path.removeLast() }
+        let name = path.split(separator: "/", omittingEmptySubsequences: false).last.map(String.init) ?? ""
+        guard !name.isEmpty, name != ".", name != "..", name.utf8.count <= 255, !path.utf8.contains(0) else {
+            throw SnapshotError(.usage, file: given, "this names no new directory; name one that does not exist yet")
+        }
+        let above = path.dropLast(name.count)
+        do {
+            parent = try Directory.resolved(above.isEmpty ? "." : String(above))
+        } catch {
+            throw SnapshotError(
+                .host(error.errno), file: String(above.isEmpty ? "." : above),
+                "there is no directory to put the snapshot \(name) into: \(error.errno); make it first")
+        }
+        self.path = String(path)
+        self.name = name
+        if Directory.exists(self.path) { throw exists }
+    }
+
+    /// The error where something has the name.
+    var exists: SnapshotError {
+        SnapshotError(
+            .exists, file: path, "this exists, and a snapshot replaces nothing; name another directory or move this one"
+        )
+    }
+}
