@@ -18,6 +18,8 @@ package final class VCPUHandle: @unchecked Sendable {
     /// relaxed; it is set before the vCPU first runs.
     let hostKilohertz = Atomic<UInt32>(0)
 
+    private let leaves = Mutex<[CPUIDEntry]>([])
+
     init(_ file: consuming FileDescriptor, id: UInt32, runAreaSize: Int) throws(KVMError) {
         do {
             area = try Mapping(length: runAreaSize, .shared(descriptor: file.raw, offset: 0))
@@ -26,6 +28,12 @@ package final class VCPUHandle: @unchecked Sendable {
         }
         self.file = file
         self.id = id
+    }
+
+    /// The CPUID leaves that the guest was given last.
+    package internal(set) var cpuid: [CPUIDEntry] {
+        get { leaves.withLock { $0 } }
+        set { leaves.withLock { $0 = newValue } }
     }
 
     /// SAFETY: the area is larger than `kvm_run` (checked when `/dev/kvm` was opened) and lives as long as this object.

@@ -77,6 +77,7 @@ extension VCPUHandle {
         }
         let result = unsafe cl_ioctl_pointer(file.raw, CL_KVM_SET_CPUID2, table)
         guard result >= 0 else { throw .request("set \(entries.count) CPUID leaves of vCPU \(id)", Errno(-result)) }
+        cpuid = entries
     }
 
     /// Sets MSRs (KVM_SET_MSRS, api.rst 4.19).

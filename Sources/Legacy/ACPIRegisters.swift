@@ -1,4 +1,14 @@
+import Snapshot
 import Synchronization
+
+/// What a snapshot keeps of the ACPI registers.
+package struct ACPIState: SavedState {
+    package static let kind = "acpi"
+    package static let version = 1
+
+    /// The events that the guest has not looked at.
+    package var pending: UInt32
+}
 
 /// The registers of hardware-reduced ACPI at four I/O ports: sleep control and status, reset, and the pending events
 /// of the generic event device (ACPI 6.5 sections 4.8.3.7 and 5.6.9).
@@ -37,6 +47,17 @@ package final class ACPIRegisters: PortDevice {
         // The mutex spans the line's change, so that a read's low cannot overtake this high.
         pending.withLock { pending in
             pending |= events
+            if pending != 0 { interrupt(true) }
+        }
+    }
+
+    /// The registers now.
+    package var saved: ACPIState { ACPIState(pending: snapshot) }
+
+    /// Gives the registers a state; the line follows. The interrupt chip has its own by then.
+    package func restore(_ state: ACPIState) {
+        pending.withLock { pending in
+            pending = state.pending
             if pending != 0 { interrupt(true) }
         }
     }

@@ -1,4 +1,5 @@
 import Host
+import Snapshot
 import Synchronization
 
 /// A date and time of day in UTC.
@@ -27,7 +28,10 @@ package struct CalendarTime: Equatable, Sendable {
 }
 
 /// What a snapshot keeps of the CMOS clock.
-package struct CMOSState: Equatable, Sendable {
+package struct CMOSState: SavedState {
+    package static let kind = "cmos"
+    package static let version = 1
+
     /// The selected register.
     package var index: UInt8 = 0
     /// The battery-backed bytes; those of the time are computed.
@@ -50,6 +54,17 @@ package final class CMOSClock: PortDevice {
 
     /// The registers now.
     package var snapshot: CMOSState { state.withLock { $0 } }
+
+    /// Gives the clock its registers.
+    ///
+    /// - Parameter name: the clock's in the snapshot, for errors.
+    /// - Throws: `SnapshotError` naming a field that the chip cannot have.
+    package func restore(_ saved: CMOSState, _ name: String) throws(SnapshotError) {
+        let fields = StateFields(name)
+        try fields.check("index", saved.index < 128, "\(saved.index) is no register of the 128")
+        try fields.check("bytes", saved.bytes.count == 128, "\(saved.bytes.count) bytes, where the chip has 128")
+        state.withLock { $0 = saved }
+    }
 
     package func read(_ offset: UInt16, size: Int) -> UInt32 {
         let time = CalendarTime(secondsSince1970: now())

@@ -1,16 +1,23 @@
+import Snapshot
 import Synchronization
+
+/// What a snapshot keeps of the hot-plug registers: what the guest has not read yet.
+package struct HotPlugState: SavedState {
+    package static let kind = "hotplug"
+    package static let version = 1
+
+    /// Slots that got a device, and slots whose device is asked to leave; bit n for slot n.
+    package var inserted: UInt32 = 0, leaving: UInt32 = 0
+
+    package init() {}
+}
 
 /// The hot-plug registers of the PCI slots at three I/O ports of 4 bytes, which the guest's AML reads and writes: slots
 /// that got a device, slots whose device is asked to leave, and the slot that the guest let go of (ACPI 6.5, 6.3).
 ///
 /// Bit n stands for slot n. A read of one of the first two takes what it shows.
 package final class HotPlugRegisters: PortDevice {
-    private struct State {
-        var inserted: UInt32 = 0
-        var leaving: UInt32 = 0
-    }
-
-    private let state = Mutex(State())
+    private let state = Mutex(HotPlugState())
     private let ejected: @Sendable (UInt8) -> Void
 
     /// - Parameter ejected: hears of the slot that the guest let go of, 1 to 31, on a vCPU's thread.
@@ -31,6 +38,12 @@ package final class HotPlugRegisters: PortDevice {
             $0.leaving &= ~Self.bit(slot)
         }
     }
+
+    /// The registers now.
+    package var saved: HotPlugState { state.withLock { $0 } }
+
+    /// Gives the registers a state.
+    package func restore(_ saved: HotPlugState) { state.withLock { $0 = saved } }
 
     /// What the guest has not read yet.
     package var unread: (inserted: UInt32, leaving: UInt32) { state.withLock { ($0.inserted, $0.leaving) } }

@@ -1,9 +1,13 @@
 import CharBackend
 import Host
+import Snapshot
 import Synchronization
 
 /// The registers of a 16550A UART: all that a snapshot keeps of it.
-package struct SerialState: Equatable, Sendable {
+package struct SerialState: SavedState {
+    package static let kind = "serial"
+    package static let version = 1
+
     /// Interrupt enable, line control, modem control, scratch, and the divisor's halves.
     package var interruptEnable: UInt8 = 0, lineControl: UInt8 = 0, modemControl: UInt8 = 0x08, scratch: UInt8 = 0
     package var divisorLow: UInt8 = 0x0C, divisorHigh: UInt8 = 0
@@ -37,6 +41,31 @@ package final class Serial16550A: PortDevice, CharReceiver {
 
     /// The registers now.
     package var snapshot: SerialState { state.withLock { $0 } }
+
+    /// Gives the port its registers.
+    ///
+    /// - Parameter name: the port's in the snapshot, for errors.
+    /// - Throws: `SnapshotError` naming a field that the chip cannot have.
+    package func restore(_ saved: SerialState, _ name: String) throws(SnapshotError) {
+        let fields = StateFields(name)
+        let depth = saved.fifoEnabled ? SerialState.fifoDepth : 1
+        try fields.check(
+            "received", saved.received.count <= depth, "\(saved.received.count) bytes in a FIFO of \(depth)")
+        try fields.check(
+            "fifoTrigger", [1, 4, 8, 14].contains(saved.fifoTrigger), "\(saved.fifoTrigger) is not 1, 4, 8 or 14")
+        try fields.check("interruptEnable", saved.interruptEnable <= 0x0F, "\(saved.interruptEnable) is above 15")
+        try fields.check("modemControl", saved.modemControl <= 0x1F, "\(saved.modemControl) is above 31")
+        try fields.check("modemDelta", saved.modemDelta <= 0x0F, "\(saved.modemDelta) is above 15")
+        state.withLock { $0 = saved }
+    }
+
+    /// The guest of a snapshot goes on: an interrupt that was on its way to it is raised again, and what it waits for
+    /// from a host that is not there any more has happened.
+    package func goOn() {
+        if port.hasRoom { state.withLock { $0.transmitterInterrupt = true } }
+        if state.withLock({ Self.causes($0) }) != 0 { interrupt.signal() }
+        port.inputRoomAvailable()
+    }
 
     private enum Cause {
         static let lineStatus: UInt8 = 0x06

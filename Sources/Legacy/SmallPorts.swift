@@ -1,6 +1,25 @@
 import CharBackend
 import Host
+import Snapshot
 import Synchronization
+
+/// What a snapshot keeps of the keyboard controller.
+package struct I8042State: SavedState {
+    package static let kind = "i8042"
+    package static let version = 1
+
+    /// The byte that the guest may read; nil when there is none.
+    package var answer: UInt8?
+}
+
+/// What a snapshot keeps of the port for progress codes.
+package struct DebugPortState: SavedState {
+    package static let kind = "debug-port"
+    package static let version = 1
+
+    /// The last code.
+    package var code: UInt8
+}
 
 /// The keyboard controller, as far as a guest resets through it and finds that no keyboard is there.
 package final class I8042: PortDevice {
@@ -11,6 +30,12 @@ package final class I8042: PortDevice {
     package static let commandOffset: UInt16 = 4
 
     package init(request: @escaping @Sendable (GuestRequest) -> Void) { self.request = request }
+
+    /// The controller now.
+    package var saved: I8042State { I8042State(answer: answer.withLock { $0 }) }
+
+    /// Gives the controller a state.
+    package func restore(_ saved: I8042State) { answer.withLock { $0 = saved.answer } }
 
     package func read(_ offset: UInt16, size: Int) -> UInt32 {
         answer.withLock { answer in
@@ -43,6 +68,12 @@ package final class DebugPort: PortDevice {
     package var observed: (code: UInt8, firstAt: UInt64) {
         (last.load(ordering: .relaxed), firstTime.load(ordering: .relaxed))
     }
+
+    /// The port now.
+    package var saved: DebugPortState { DebugPortState(code: last.load(ordering: .relaxed)) }
+
+    /// Gives the port a state; the time of the first code is that of this life's.
+    package func restore(_ saved: DebugPortState) { last.store(saved.code, ordering: .relaxed) }
 
     package func read(_ offset: UInt16, size: Int) -> UInt32 { UInt32(last.load(ordering: .relaxed)) }
 

@@ -42,12 +42,14 @@ struct DeviceBuilder {
 }
 
 /// The devices at I/O ports.
-struct LegacyDevices {
+struct LegacyDevices: Sendable {
     let ports: PortBus
     let acpi: ACPIRegisters
     let hotPlug: HotPlugRegisters
     let debugPort: DebugPort
     let serial: Serial16550A?
+    let clock = CMOSClock()
+    let keyboard: I8042
 
     init(
         _ plan: MachinePlan, _ backends: Backends, machine: VMHandle, slots: DeviceSlots, _ events: InstanceEvents
@@ -82,8 +84,9 @@ struct LegacyDevices {
             if slots.letGo(slot) { events.ejected(slot) }
         }
         ports.add(hotPlug, at: MachineLayout.pciHotPlug, count: MachineLayout.pciHotPlugSize)
-        ports.add(CMOSClock(), at: MachineLayout.cmosIndex, count: 2)
-        ports.add(I8042(request: events.request), at: MachineLayout.i8042Data, count: 5)
+        ports.add(clock, at: MachineLayout.cmosIndex, count: 2)
+        keyboard = I8042(request: events.request)
+        ports.add(keyboard, at: MachineLayout.i8042Data, count: 5)
         if let planned = plan.debugConsole, let port = backends.lines.debugConsole {
             ports.add(DebugConsole(port), at: planned.port, count: 1)
         }

@@ -1,5 +1,6 @@
 import Host
 import KVM
+import Snapshot
 
 /// One vector's line in the MSI-X table (PCI 3.0 section 6.8.2).
 package struct MSIXEntry: Equatable, Sendable {
@@ -19,6 +20,20 @@ package struct MSIXState: Equatable, Sendable {
     package var enabled = false, functionMasked = false
 
     package init(vectors: Int) { entries = Array(repeating: MSIXEntry(), count: vectors) }
+}
+
+/// What a snapshot keeps of a function's vectors.
+package struct SavedMSIX: Codable, Equatable, Sendable {
+    /// A line of the table, and whether its interrupt waits behind a mask.
+    package struct Vector: Codable, Equatable, Sendable {
+        package var addressLow: UInt32, addressHigh: UInt32, data: UInt32
+        package var masked: Bool, pending: Bool
+    }
+
+    /// The table.
+    package var vectors: [Vector]
+    /// The message control word's bits.
+    package var enabled: Bool, functionMasked: Bool
 }
 
 /// The vectors of a function: its table, and an eventfd for each that KVM listens on while the vector is unmasked.
@@ -102,6 +117,39 @@ package struct MSIX: Sendable {
             if vector < events.count, !connected[vector], events[vector].isPending { value |= 1 << UInt64(bit) }
         }
         return value
+    }
+
+    // MARK: Snapshots
+
+    /// The vectors now.
+    package var saved: SavedMSIX {
+        SavedMSIX(
+            vectors: state.entries.enumerated().map { index, entry in
+                SavedMSIX.Vector(
+                    addressLow: entry.message.addressLow, addressHigh: entry.message.addressHigh,
+                    data: entry.message.data, masked: entry.masked,
+                    pending: !connected[index] && events[index].isPending)
+            }, enabled: state.enabled, functionMasked: state.functionMasked)
+    }
+
+    /// Gives the vectors of a new function a state, and KVM its routes.
+    ///
+    /// - Throws: `SnapshotError` where there are not as many vectors, or KVM refuses a message.
+    package mutating func restore(_ saved: SavedMSIX, _ fields: StateFields) throws(SnapshotError) {
+        try fields.check(
+            "msix.vectors", saved.vectors.count == events.count,
+            "\(saved.vectors.count) vectors, where the device has \(events.count)")
+        (state.enabled, state.functionMasked) = (saved.enabled, saved.functionMasked)
+        for (index, vector) in saved.vectors.enumerated() {
+            state.entries[index].message = MSIMessage(
+                addressLow: vector.addressLow & ~3, addressHigh: vector.addressHigh, data: vector.data)
+            state.entries[index].masked = vector.masked
+            // Counted before it is connected, so that it waits as it did, or is delivered where nothing holds it back.
+            if vector.pending { events[index].signal() }
+            do throws(KVMError) { try update(index, messageChanged: false) } catch {
+                throw fields.refusal("msix.vectors[\(index)]", "\(error)")
+            }
+        }
     }
 
     private mutating func update(_ vector: Int, messageChanged: Bool) throws(KVMError) {

@@ -1,3 +1,5 @@
+import Snapshot
+
 /// A function's configuration space, header type 0: its bytes and which bits the guest may write. PCI 3.0 chapter 6.
 ///
 /// Bytes from 256 up, the extended space, read as zero: there are no extended capabilities.
@@ -142,6 +144,25 @@ package struct PCIConfiguration: Equatable, Sendable {
             let mask = writable[offset + index]
             let byte = UInt8(truncatingIfNeeded: value >> UInt32(8 * index))
             bytes[offset + index] = bytes[offset + index] & ~mask | byte & mask
+        }
+    }
+
+    /// The whole space, for a snapshot.
+    package var saved: RawBytes { RawBytes(bytes) }
+
+    /// Gives the bits that the guest may write what they were.
+    ///
+    /// - Throws: `SnapshotError` where the others are not the same: the device is another one.
+    package mutating func restore(_ saved: RawBytes, _ fields: StateFields) throws(SnapshotError) {
+        let values = try saved.exactly(bytes.count, "\(fields.place).configuration")
+        for offset in bytes.indices {
+            try fields.check(
+                "configuration", (values[offset] ^ bytes[offset]) & ~writable[offset] == 0,
+                "byte \(offset) of the configuration space is \(values[offset]), where the device has \(bytes[offset])"
+            )
+        }
+        for offset in bytes.indices {
+            bytes[offset] = bytes[offset] & ~writable[offset] | values[offset] & writable[offset]
         }
     }
 

@@ -1,4 +1,16 @@
+import Snapshot
 import Synchronization
+
+/// What a snapshot keeps of the root bus; each function has its own state.
+package struct PCIRootState: SavedState {
+    package static let kind = "pci-root"
+    package static let version = 1
+
+    /// The address register of the port mechanism.
+    package var portAddress: UInt32
+    /// The slots of the functions whose ranges are decoded.
+    package var decoding: [Int]
+}
 
 /// The root complex: bus 0 with its functions, the two ways to configuration space, and the decoding of their ranges.
 package final class PCIRoot: Sendable {
@@ -177,6 +189,34 @@ package final class PCIRoot: Sendable {
                 function.placed(bar: new.bar, at: new.range.lowerBound)
             }
         }
+    }
+
+    /// The bus now.
+    package var saved: PCIRootState {
+        state.withLock { state in
+            PCIRootState(portAddress: state.portAddress, decoding: Set(state.placements.map(\.slot)).sorted())
+        }
+    }
+
+    /// Gives the bus its state, when its functions have theirs: their ranges are decoded from here on.
+    ///
+    /// - Throws: `SnapshotError` where a function that was decoded is not.
+    package func restore(_ saved: PCIRootState, _ name: String) throws(SnapshotError) {
+        let fields = StateFields(name)
+        let found = state.withLock { state in
+            state.portAddress = saved.portAddress
+            return state.functions
+        }
+        // First those that were decoded: what overlaps with them was not.
+        for slot in saved.decoding {
+            guard found.indices.contains(slot), let function = found[slot] else {
+                throw fields.refusal("decoding", "the slot \(slot) is empty")
+            }
+            decode(slot, function)
+            let isPlaced = state.withLock { state in state.placements.contains { $0.slot == slot } }
+            try fields.check("decoding", isPlaced, "the ranges of the slot \(slot) have no place on the bus")
+        }
+        for (slot, function) in found.enumerated() { if let function { decode(slot, function) } }
     }
 
     private func find(_ address: UInt64) -> Placement? {

@@ -57,6 +57,8 @@ package final class PCITransport: PCIFunction, VirtioTransport {
         var active = false
         /// Where the register range lies while it decodes.
         var address: UInt64?
+        /// Whether it has a state from a snapshot and has not gone on since; and whether its device is not what it was.
+        var isRestored = false, hasChanged = false
         /// Whether the function is gone; a vCPU that found it just before finds an empty slot.
         var isGone = false
     }

@@ -18,6 +18,19 @@ extension PCITransport {
         guarded.withLock { guarded in
             guard guarded.registers.status.contains(.driverOK), !guarded.active else { return }
             activate(&guarded)
+            if guarded.isRestored { remind(&guarded) }
         }
+    }
+
+    /// Raises the interrupts of the queues of a guest that goes on from a snapshot: one may have been on its way into the
+    /// interrupt chip when that was saved. A driver that finds nothing new in a queue lets it be.
+    private func remind(_ guarded: inout Guarded) {
+        guarded.isRestored = false
+        for (index, queue) in guarded.registers.queues.enumerated() where queue.enabled {
+            let vector = Int(guarded.registers.queueVectors[index])
+            if vector < vectors.count { vectors[vector].signal() }
+        }
+        if guarded.hasChanged { configurationChanged() }
+        guarded.hasChanged = false
     }
 }

@@ -166,6 +166,8 @@ extension PCITransport {
             guarded.active = false
             environment.note?(device.id, "reset")
         }
+        device.reset()
+        (guarded.isRestored, guarded.hasChanged) = (false, false)
         let configuration = guarded.registers.configuration
         guarded.registers = PCITransportState(
             configuration: configuration, queues: device.queueSizes.map { QueueConfig(size: $0) },

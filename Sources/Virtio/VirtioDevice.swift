@@ -1,5 +1,6 @@
 import Host
 import Memory
+import Snapshot
 
 /// Feature bits that every device shares (virtio 1.2 section 6).
 package struct VirtioFeatures: OptionSet, Equatable, Hashable, Sendable {
@@ -131,8 +132,20 @@ package protocol VirtioDevice: AnyObject, Sendable {
     ///
     /// Accepted requests are completed before it returns.
     func deactivate() -> [Int: QueueProgress]
+    /// The driver is gone, and with it what it had set beside the queues. The device is not active.
+    func reset()
+    /// Adds what a snapshot keeps of the device beside its transport. The device is not active.
+    func save(to document: inout StateDocument, as name: String) throws(SnapshotError)
+    /// Takes what `save` left, before the device is activated.
+    func restore(from document: StateDocument, as name: String) throws(SnapshotError)
     /// What it has done so far; from any thread.
     var reading: DeviceReading { get }
+}
+
+extension VirtioDevice {
+    package func reset() {}
+    package func save(to document: inout StateDocument, as name: String) throws(SnapshotError) {}
+    package func restore(from document: StateDocument, as name: String) throws(SnapshotError) {}
 }
 
 /// What can be wrong between a driver and a device.

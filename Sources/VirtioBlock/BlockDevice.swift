@@ -1,5 +1,6 @@
 import Host
 import Memory
+import Snapshot
 import Synchronization
 import Virtio
 
@@ -120,6 +121,22 @@ package final class BlockDevice: VirtioDevice {
             throw .host(error)
         }
         workers.withLock { $0 = started }
+    }
+
+    package func save(to document: inout StateDocument, as name: String) throws(SnapshotError) {
+        try document.add(BlockState(size: image.size, isReadOnly: image.options.readOnly), as: name)
+    }
+
+    package func restore(from document: StateDocument, as name: String) throws(SnapshotError) {
+        let state = try document.read(BlockState.self, of: name)
+        let fields = StateFields(name)
+        try fields.check(
+            "size", image.size >= state.size,
+            "the disk \(image.options.path) has \(image.size) bytes now, and had \(state.size) when the snapshot was taken"
+        )
+        try fields.check(
+            "isReadOnly", state.isReadOnly || !image.options.readOnly,
+            "the disk \(image.options.path) is read-only now, and was not when the snapshot was taken")
     }
 
     package func deactivate() -> [Int: QueueProgress] {

@@ -1,6 +1,7 @@
 import CharBackend
 import Host
 import Memory
+import Snapshot
 import Synchronization
 import Virtio
 
@@ -18,6 +19,8 @@ package final class ConsoleDevice: VirtioDevice {
         var size: (columns: UInt16, rows: UInt16)
         var transport: (any VirtioTransport)?
         var worker: QueueWorker<ConsoleWorker>?
+        /// How much of the guest's next output the host has already, while the device stands still.
+        var written = 0
     }
 
     private let port: CharPort
@@ -68,7 +71,9 @@ package final class ConsoleDevice: VirtioDevice {
             return
         }
         do throws(HostError) {
-            let body = ConsoleWorker(receive: receive, transmit: transmit, port: port, input: input, metrics: metrics)
+            let body = ConsoleWorker(
+                receive: receive, transmit: transmit, ConsoleLine(port: port, input: input, metrics: metrics),
+                written: state.withLock { $0.written })
             let worker = try QueueWorker("console", body)
             state.withLock { state in
                 state.worker = worker
@@ -90,8 +95,48 @@ package final class ConsoleDevice: VirtioDevice {
         }
         port.connect(nil)
         guard let body = worker?.stop() else { return [:] }
+        let written = body.written
+        state.withLock { $0.written = written }
         return [0: body.receive.progress, 1: body.transmit.progress]
     }
+
+    package func reset() { state.withLock { $0.written = 0 } }
+
+    package func save(to document: inout StateDocument, as name: String) throws(SnapshotError) {
+        try document.add(
+            ConsoleState(received: RawBytes(input.all), written: state.withLock { $0.written }), as: name)
+    }
+
+    package func restore(from document: StateDocument, as name: String) throws(SnapshotError) {
+        let saved = try document.read(ConsoleState.self, of: name)
+        let fields = StateFields(name)
+        try fields.check(
+            "received", saved.received.bytes.count <= ConsoleInput.capacity,
+            "\(saved.received.bytes.count) bytes wait, where there is room for \(ConsoleInput.capacity)")
+        try fields.check(
+            "written", (0...Int(UInt32.max)).contains(saved.written), "\(saved.written) bytes of one output are written"
+        )
+        input.receive(saved.received.bytes)
+        state.withLock { $0.written = saved.written }
+    }
+}
+
+/// What a snapshot keeps of a console beside its queues.
+package struct ConsoleState: SavedState {
+    package static let kind = "virtio-console"
+    package static let version = 1
+
+    /// What came from outside and waits for the driver's buffers.
+    package var received: RawBytes
+    /// How many bytes of the chain next in the transmit queue the host has already.
+    package var written: Int
+}
+
+/// A worker's way to the host.
+struct ConsoleLine {
+    let port: CharPort
+    let input: ConsoleInput
+    let metrics: ConsoleMetrics
 }
 
 /// What came from outside and waits for the driver's buffers; and the event that wakes the worker for it.
@@ -116,6 +161,9 @@ final class ConsoleInput: CharReceiver {
     }
 
     func outputDrained() { event.signal() }
+
+    /// All that waits.
+    var all: [UInt8] { waiting.withLock { $0 } }
 
     var isEmpty: Bool { waiting.withLock { $0.isEmpty } }
 
@@ -146,19 +194,17 @@ struct ConsoleWorker: WorkerBody, ~Copyable {
     private let input: ConsoleInput
     private let metrics: ConsoleMetrics
     /// How much of the chain at hand was already written, while the host does not take more.
-    private var written = 0
+    private(set) var written: Int
     /// What is on its way between a chain and the host; kept, so that a kick allocates nothing.
     private(set) var buffer = [UInt8](repeating: 0, count: ConsoleInput.capacity)
 
     init(
-        receive: consuming ServedQueue, transmit: consuming ServedQueue, port: CharPort, input: ConsoleInput,
-        metrics: ConsoleMetrics
+        receive: consuming ServedQueue, transmit: consuming ServedQueue, _ line: ConsoleLine, written: Int
     ) {
         self.receive = receive
         self.transmit = transmit
-        self.port = port
-        self.input = input
-        self.metrics = metrics
+        (port, input, metrics) = (line.port, line.input, line.metrics)
+        self.written = written
     }
 
     borrowing func register(with epoll: borrowing Epoll) throws(HostError) {

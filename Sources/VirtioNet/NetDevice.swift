@@ -1,5 +1,6 @@
 import Host
 import Memory
+import Snapshot
 import Synchronization
 import Virtio
 
@@ -16,6 +17,8 @@ package final class NetDevice: VirtioDevice {
     private let backend: NetBackend
     private let settings: NetSettings
     private let workers = Mutex<[QueueWorker<NetWorker>]>([])
+    /// How many pairs the driver asked for, while there is one.
+    private let pairs = ActivePairs()
 
     /// Feature bits (5.1.3).
     enum Feature {
@@ -81,7 +84,7 @@ package final class NetDevice: VirtioDevice {
                         receive: receive, transmit: transmit,
                         control: pair == 0 ? try ServedQueue(activation, control) : nil,
                         kick: pair == 0 ? activation.queue(control)?.kick : nil),
-                    backend: backend, pair: pair, features: activation.features,
+                    backend: backend, pair: (pair, pairs), features: activation.features,
                     metrics: metrics.pairs[pair])
                 let name = "\(id.suffix(12))-p\(pair)"
                 started.append(try Self.start(name, body))
@@ -103,8 +106,8 @@ package final class NetDevice: VirtioDevice {
         do throws(HostError) { try body() } catch { throw .host(error) }
     }
 
-    /// Tells the taps what the driver takes unfinished, and gives packets to the first pair only until the driver
-    /// asks for more.
+    /// Tells the taps what the driver takes unfinished, and gives packets to the pairs that the driver asked for: the
+    /// first one, until it does.
     private func prepareTaps(_ features: UInt64) throws(HostError) {
         var offloads: UInt32 = 0
         if features & Feature.guestChecksum != 0 { offloads |= 1 }
@@ -119,8 +122,22 @@ package final class NetDevice: VirtioDevice {
                 // Kernels without UDP fragmentation refuse its bit.
                 try queue.tap.setOffloads(offloads & ~16)
             }
-            if index > 0 { try? queue.tap.setEnabled(false) }
+            if index > 0 { try? queue.tap.setEnabled(index < pairs.count) }
         }
+    }
+
+    package func reset() { pairs.count = 1 }
+
+    package func save(to document: inout StateDocument, as name: String) throws(SnapshotError) {
+        try document.add(NetState(pairs: pairs.count), as: name)
+    }
+
+    package func restore(from document: StateDocument, as name: String) throws(SnapshotError) {
+        let state = try document.read(NetState.self, of: name)
+        try StateFields(name).check(
+            "pairs", (1...max(backend.queues.count, 1)).contains(state.pairs),
+            "\(state.pairs) pairs of queues are in use, where the device has \(backend.queues.count)")
+        pairs.count = state.pairs
     }
 
     package func deactivate() -> [Int: QueueProgress] {

@@ -32,6 +32,7 @@ struct NetWorker: WorkerBody, ~Copyable {
     var queues: NetQueues
     private let backend: NetBackend
     private let pair: Int
+    private let pairs: ActivePairs
     private let mergeable: Bool
     private let metrics: NetPairMetrics
     /// A packet that was read while the driver had too few buffers, and its length.
@@ -43,10 +44,13 @@ struct NetWorker: WorkerBody, ~Copyable {
     private static let packetLimit = 65_562 + TapQueue.headerSize
     private enum Token { static let receive: UInt64 = 1, transmit: UInt64 = 2, tap: UInt64 = 3, control: UInt64 = 4 }
 
-    init(queues: consuming NetQueues, backend: NetBackend, pair: Int, features: UInt64, metrics: NetPairMetrics) {
+    init(
+        queues: consuming NetQueues, backend: NetBackend, pair: (index: Int, all: ActivePairs), features: UInt64,
+        metrics: NetPairMetrics
+    ) {
         self.queues = queues
         self.backend = backend
-        self.pair = pair
+        (self.pair, pairs) = pair
         self.metrics = metrics
         mergeable = features & NetDevice.Feature.mergeableBuffers != 0
     }
@@ -220,12 +224,13 @@ struct NetWorker: WorkerBody, ~Copyable {
 
     /// The control queue (5.1.6.5): the number of pairs in use; the rest is answered with an error.
     private mutating func serveControl() {
-        let backend = backend
+        let (backend, active) = (backend, pairs)
         queues.control?.serve { chain in
             let command = chain.read(Command.self, at: 0) ?? Command(kind: 0xFF, number: 0xFF)
             var accepted = false
             if command.kind == 4, command.number == 0, let pairs = chain.read(UInt16.self, at: 2) {
                 accepted = Self.usePairs(Int(pairs), backend)
+                if accepted { active.count = Int(pairs) }
             }
             return chain.write(UInt8(accepted ? 0 : 1), at: 0) ? 1 : 0
         }

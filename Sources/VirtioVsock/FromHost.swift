@@ -18,6 +18,15 @@ extension VsockCore {
         return true
     }
 
+    /// Has a new worker told of the changes of the sockets that there are already.
+    func watchAll(_ epoll: borrowing Epoll) throws(HostError) {
+        for (slot, stream) in table.streams.enumerated() {
+            guard let socket = stream.socket else { continue }
+            try epoll.add(
+                socket.file.raw, [.readable, .writable, .readHangUp, .edgeTriggered], token: table.token(slot))
+        }
+    }
+
     // MARK: Clients of the listening socket
 
     /// Takes waiting clients, some at a time.

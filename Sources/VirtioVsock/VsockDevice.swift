@@ -1,4 +1,5 @@
 import Host
+import Snapshot
 import Synchronization
 import Virtio
 
@@ -19,6 +20,8 @@ package final class VsockDevice: VirtioDevice {
     private let backend: VsockBackend
     private let requests: VsockRequests
     private let worker = Mutex<QueueWorker<VsockWorker>?>(nil)
+    /// The connections while the device stands still.
+    private let parked = Mutex<VsockCore?>(nil)
 
     package init(id: String, _ backend: VsockBackend) throws(HostError) {
         self.id = id
@@ -40,7 +43,11 @@ package final class VsockDevice: VirtioDevice {
     package func activate(_ activation: VirtioActivation) throws(VirtioError) {
         guard let queues = try VsockQueues(activation) else { return }
         do throws(HostError) {
-            let body = try VsockWorker(queues: queues, backend: backend, requests: requests)
+            let core = parked.withLock { core in
+                defer { core = nil }
+                return core
+            }
+            let body = try VsockWorker(queues: queues, core ?? VsockCore(backend), requests: requests)
             let started = try QueueWorker("vsock-\(id.suffix(9))", body)
             worker.withLock { $0 = started }
         } catch {
@@ -48,7 +55,7 @@ package final class VsockDevice: VirtioDevice {
         }
     }
 
-    /// Ends every connection; clients that come from now on wait for the next driver.
+    /// Stops moving packets; connections stay as they are, and clients that come from now on wait.
     package func deactivate() -> [Int: QueueProgress] {
         let running = worker.withLock { worker in
             defer { worker = nil }
@@ -56,8 +63,24 @@ package final class VsockDevice: VirtioDevice {
         }
         guard let body = running?.stop() else { return [:] }
         var progress: [Int: QueueProgress] = [:]
-        body.close().collect(&progress)
+        var core: VsockCore?
+        body.release(&core).collect(&progress)
+        parked.withLock { $0 = core }
         return progress
+    }
+
+    /// Ends every connection; clients that come from now on wait for the next driver.
+    package func reset() {
+        parked.withLock { core in
+            core?.removeAll()
+            core = nil
+        }
+        requests.transportReset.store(false, ordering: .relaxed)
+    }
+
+    /// A guest of a snapshot holds connections that the host does not have.
+    package func restore(from document: StateDocument, as name: String) throws(SnapshotError) {
+        requestTransportReset()
     }
 
     /// Ends every connection and tells the guest's driver that they are gone and that its context id may have changed:

@@ -63,10 +63,10 @@ struct VsockWorker: WorkerBody, ~Copyable {
         static let timer: UInt64 = 5, requests: UInt64 = 6
     }
 
-    init(queues: consuming VsockQueues, backend: VsockBackend, requests: VsockRequests) throws(HostError) {
+    init(queues: consuming VsockQueues, _ core: VsockCore, requests: VsockRequests) throws(HostError) {
         let timer = try IntervalTimer()
         self.queues = queues
-        core = VsockCore(backend)
+        self.core = core
         self.timer = timer
         self.requests = requests
         isListening = true
@@ -81,6 +81,7 @@ struct VsockWorker: WorkerBody, ~Copyable {
         if let listener = core.backend.raw { try epoll.add(listener, .readable, token: Token.listener) }
         try epoll.add(timer.raw, .readable, token: Token.timer)
         try epoll.add(requests.event.raw, [.readable, .edgeTriggered], token: Token.requests)
+        try core.watchAll(epoll)
     }
 
     mutating func begin(_ epoll: borrowing Epoll) {
@@ -107,9 +108,11 @@ struct VsockWorker: WorkerBody, ~Copyable {
         work(epoll, fromGuest: fromGuest)
     }
 
-    /// Closes the connections and gives the queues back.
-    consuming func close() -> VsockQueues {
-        core.removeAll()
+    /// Gives the connections and the queues back, for a worker that goes on with them.
+    consuming func release(_ core: inout VsockCore?) -> VsockQueues {
+        core = self.core
+        // What was to be told is told by the next one.
+        if owesReset { requests.transportReset.store(true, ordering: .relaxed) }
         return queues
     }
 

@@ -20,8 +20,8 @@ private struct Machine {
         sizes = try VCPUStateSizes(handle)
     }
 
-    func save(_ listed: [UInt32], hostTSC: UInt64, cpuid: [CPUIDEntry]) throws -> SavedVCPU {
-        try vcpu.save(listed, sizes, hostTSC: hostTSC, cpuid: cpuid)
+    func save(_ listed: [UInt32], hostTSC: UInt64) throws -> SavedVCPU {
+        try vcpu.save(listed, sizes, hostTSC: hostTSC)
     }
 }
 
@@ -74,7 +74,7 @@ private struct Machine {
     }
 
     private func fillVectors(_ machine: Machine, _ seed: UInt64) throws {
-        var saved = try machine.save(listed, hostTSC: 0, cpuid: cpuid)
+        var saved = try machine.save(listed, hostTSC: 0)
         var area = saved.xsave.bytes
         // Rounding up, and all exceptions masked (FCW, MXCSR); ST0 to ST7 and XMM0 to XMM15 behind the 32 bytes of each.
         (area[0], area[1], area[24], area[25]) = (0x7F, 0x0B, 0x80, 0x5F)
@@ -109,7 +109,7 @@ private struct Machine {
         page[0x200 + 0x10 * 2] = 1 << 1  // requested: 0x41
         page[0x200 + 0x10 * 7] = 1 << 30  // requested: 0xFE
         try vcpu.setLocalAPIC(page.state)
-        var saved = try machine.save(listed, hostTSC: 0, cpuid: cpuid)
+        var saved = try machine.save(listed, hostTSC: 0)
         var events = try saved.events.value(as: kvm_vcpu_events.self, "events")
         (events.nmi.pending, events.nmi.masked, events.interrupt.shadow) = (1, 1, 1)
         (events.exception.injected, events.exception.nr, events.exception.has_error_code) = (1, 13, 1)
@@ -141,7 +141,7 @@ private struct Machine {
             let first = try Machine(system)
             try fill(first, seed: seed)
             let hostTSC = HostTSC.now
-            let state = try first.save(listed, hostTSC: hostTSC, cpuid: cpuid)
+            let state = try first.save(listed, hostTSC: hostTSC)
             let chips = try first.handle.saveInterruptChips()
             // As a snapshot has it: through JSON.
             var document = StateDocument()
@@ -152,7 +152,7 @@ private struct Machine {
             let second = try Machine(system)
             try second.handle.restore(read.read(SavedInterruptChips.self, of: "irqchip"), "irqchip")
             try second.vcpu.restore(read.read(SavedVCPU.self, of: "vcpu0"), "vcpu0", second.sizes, hostTSC: hostTSC)
-            let again = try second.save(listed, hostTSC: hostTSC, cpuid: cpuid)
+            let again = try second.save(listed, hostTSC: hostTSC)
             #expect(again == state, "round \(round): \(Self.difference(state, again))")
             #expect(try second.handle.saveInterruptChips() == chips, "round \(round)")
             if round == 0 { try look(state) }
@@ -188,7 +188,7 @@ private struct Machine {
         let system = try KVMSystem()
         let machine = try Machine(system)
         try machine.vcpu.setCPUID(cpuid)
-        let good = try machine.save(listed, hostTSC: 0, cpuid: cpuid)
+        let good = try machine.save(listed, hostTSC: 0)
         func refusal(_ change: (inout SavedVCPU) -> Void) throws -> SnapshotError? {
             var bad = good
             change(&bad)
@@ -233,7 +233,7 @@ private struct Machine {
         let system = try KVMSystem()
         let machine = try Machine(system)
         try machine.vcpu.setCPUID(cpuid)
-        var state = try machine.save(listed, hostTSC: 0, cpuid: cpuid)
+        var state = try machine.save(listed, hostTSC: 0)
         let fresh = try Machine(system)
         state.tscKilohertz = state.tscKilohertz / 2
         do throws(SnapshotError) {

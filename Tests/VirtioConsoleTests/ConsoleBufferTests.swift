@@ -28,7 +28,8 @@ struct ConsoleBufferTests {
         }
         let epoll = try Epoll()
         var worker = ConsoleWorker(
-            receive: incoming, transmit: outgoing, port: port, input: input, metrics: ConsoleMetrics())
+            receive: incoming, transmit: outgoing, ConsoleLine(port: port, input: input, metrics: ConsoleMetrics()),
+            written: 0)
         worker.begin(epoll)
         func place() -> UInt {
             // SAFETY: only the address's number is kept.

@@ -198,6 +198,7 @@ struct HostileGuestTests {
         // And it still works, once the guest's resets have made room.
         while guest.hasPacket { _ = try guest.next() }
         let progress = guest.device.deactivate()
+        guest.device.reset()
         #expect(progress[1]?.nextUsed == progress[1]?.nextAvailable)
         #expect(guest.device.metrics.open.load(ordering: .relaxed) == 0)
     }

@@ -17,6 +17,7 @@ struct LifeTests {
         try waiting.write("CONNECT 7\n")
         try guest.expect(.request)
         let progress = guest.device.deactivate()
+        guest.device.reset()
         #expect(Set(progress.keys) == [0, 1, 2])
         #expect(try called.read(1) == [1])
         #expect(try dialled.isClosed() && called.isClosed() && waiting.isClosed())
@@ -36,6 +37,25 @@ struct LifeTests {
         // A packet of the life before names nothing.
         try end.send(.readWrite, [1])
         try guest.expect(.reset)
+    }
+
+    @Test func connectionsOutliveAPause() throws {
+        let guest = try FakeGuest()
+        try guest.start()
+        let listener = try UnixListener(path: guest.socket + "_1")
+        let (dialled, first) = try guest.dial(5)
+        let (called, second) = try guest.call(listener, 1, from: 9)
+        #expect(guest.device.deactivate().count == 3)
+        // What comes meanwhile waits.
+        try dialled.write("while")
+        try guest.start(buffers: 0)
+        #expect(try first.receive(5) == Array("while".utf8))
+        try second.send(.readWrite, Array("after".utf8))
+        #expect(try called.read(5) == Array("after".utf8))
+        #expect(guest.device.metrics.open.load(ordering: .relaxed) == 2)
+        let (again, third) = try guest.dial(6)
+        try third.send(.readWrite, [7])
+        #expect(try again.read(1) == [7])
     }
 
     @Test func aTransportResetEndsEveryConnection() throws {

@@ -79,9 +79,8 @@ extension VCPUHandle {
     ///   - listed: `KVMSystem.stateMSRs`.
     ///   - sizes: of the VM's structures.
     ///   - hostTSC: the host's counter at the moment that the guest's is told for, in ticks.
-    ///   - cpuid: the leaves that the guest was given.
     package func save(
-        _ listed: [UInt32], _ sizes: VCPUStateSizes, hostTSC: UInt64, cpuid: [CPUIDEntry]
+        _ listed: [UInt32], _ sizes: VCPUStateSizes, hostTSC: UInt64
     ) throws(KVMError) -> SavedVCPU {
         // First, since it carries out an INIT or SIPI that waits, which changes what follows (api.rst 4.38).
         let multiprocessor = try multiprocessorState().mp_state

@@ -65,6 +65,11 @@ final class DeviceSlots: Sendable {
         entries.withLock { $0.filter { $0.value.stage != .present }.map(\.value.id) }.sorted()
     }
 
+    /// The devices with their slots and functions, in the order of the slots.
+    var occupied: [(slot: UInt8, id: String, transport: PCITransport)] {
+        entries.withLock { $0.sorted { $0.key < $1.key } }.map { ($0.key, $0.value.id, $0.value.transport) }
+    }
+
     // MARK: Coming
 
     /// Puts a device into its planned slot.

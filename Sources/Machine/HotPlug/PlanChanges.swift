@@ -32,10 +32,11 @@ extension MachinePlan {
     /// The plan without a device; the others keep their slots.
     package func removing(_ id: String) -> MachinePlan { with(devices.filter { $0.id != id }) }
 
-    private func with(_ devices: [PlannedDevice]) -> MachinePlan {
+    /// The plan with other devices, in ascending order of their slots, and perhaps with other ranges for PCI.
+    func with(_ devices: [PlannedDevice], windows: PCIRoot.Windows? = nil) -> MachinePlan {
         MachinePlan(
-            memory: memory, backing: backing, processors: processors, windows: windows, devices: devices,
-            serial: serial, debugConsole: debugConsole, payload: payload)
+            memory: memory, backing: backing, processors: processors, windows: windows ?? self.windows,
+            devices: devices, serial: serial, debugConsole: debugConsole, payload: payload)
     }
 }
 

@@ -38,19 +38,22 @@ final class MachineInstance: Sendable {
     let slots: DeviceSlots
     let runners: [VCPURunner]
     let stopping: StopFlag
-    let acpi: ACPIRegisters
-    let hotPlug: HotPlugRegisters
+    /// The devices at I/O ports.
+    let legacy: LegacyDevices
+    var acpi: ACPIRegisters { legacy.acpi }
+    var hotPlug: HotPlugRegisters { legacy.hotPlug }
     /// Where the guest's progress codes go.
-    let debugPort: DebugPort
-    private let serial: Serial16550A?
+    var debugPort: DebugPort { legacy.debugPort }
     private let serialPort: CharPort?
     /// How fast the guest writes its memory, while somebody wants to know.
     let dirtyMeter = DirtyMeter()
     /// The guest's time while it stands still; nil while it runs.
     let stoppedTime = Mutex<StoppedTime?>(nil)
 
-    /// Builds the machine and loads its payload; nothing runs yet.
-    init(_ backends: Backends, _ events: InstanceEvents) throws {
+    /// Builds the machine, and loads its payload or gives it what another one was; nothing runs yet.
+    ///
+    /// - Parameter saved: what it goes on from; nil boots it. It stands still then, as after `pause`.
+    init(_ backends: Backends, _ events: InstanceEvents, from saved: MachineSource? = nil) throws {
         plan = backends.plan
         let system = try KVMSystem()
         machine = try system.createVM()
@@ -78,13 +81,19 @@ final class MachineInstance: Sendable {
         for planned in plan.devices { try slots.insert(builder.make(planned), planned, at: planned.registers) }
         events.phase("devices", "\(plan.devices.count) on the PCI bus")
 
-        let legacy = try LegacyDevices(plan, backends, machine: machine, slots: slots, heard)
-        (acpi, hotPlug, debugPort, serial) = (legacy.acpi, legacy.hotPlug, legacy.debugPort, legacy.serial)
+        legacy = try LegacyDevices(plan, backends, machine: machine, slots: slots, heard)
         serialPort = backends.lines.serial
 
-        let loaded = try Self.loadPayload(backends, memory, details)
-        events.phase("payload", loaded.words)
-        let handles = try Self.createVCPUs(plan, system, machine, entry: loaded.entry, details)
+        let handles: [VCPUHandle]
+        if let saved {
+            try saved.loadMemory(memory)
+            events.phase("payload", "the memory of the snapshot")
+            handles = try Self.createBareVCPUs(plan, system, machine)
+        } else {
+            let loaded = try Self.loadPayload(backends, memory, details)
+            events.phase("payload", loaded.words)
+            handles = try Self.createVCPUs(plan, system, machine, entry: loaded.entry, details)
+        }
         try registration.finish()
         let buses = (legacy.ports, MemoryBus(pci: slots.root))
         runners = try handles.enumerated().map { index, handle in
@@ -93,6 +102,7 @@ final class MachineInstance: Sendable {
                 events.failed(vcpu, failure)
             }
         }
+        if let saved { try restore(saved.document) }
         events.phase("vcpus", "\(runners.count)")
     }
 
@@ -131,14 +141,26 @@ final class MachineInstance: Sendable {
         return loaded
     }
 
-    private static func createVCPUs(
-        _ plan: MachinePlan, _ system: borrowing KVMSystem, _ machine: VMHandle, entry: EntryState,
-        _ details: BootDetails
+    /// Makes vCPUs that get their state from a snapshot.
+    private static func createBareVCPUs(
+        _ plan: MachinePlan, _ system: borrowing KVMSystem, _ machine: VMHandle
     ) throws -> [VCPUHandle] {
+        try checkVCPUs(plan, system)
+        return try plan.processors.apicIDs.prefix(plan.processors.boot).map { try machine.createVCPU(id: $0) }
+    }
+
+    private static func checkVCPUs(_ plan: MachinePlan, _ system: borrowing KVMSystem) throws {
         let limit = system.value(of: .maximumVCPUs)
         guard limit == 0 || plan.processors.boot <= limit else {
             throw FieldErrors.vcpus(plan.processors.boot, limit: limit)
         }
+    }
+
+    private static func createVCPUs(
+        _ plan: MachinePlan, _ system: borrowing KVMSystem, _ machine: VMHandle, entry: EntryState,
+        _ details: BootDetails
+    ) throws -> [VCPUHandle] {
+        try checkVCPUs(plan, system)
         let supported = try system.supportedCPUID()
         let tscDeadline = system.value(of: .tscDeadline) != 0
         let hostBrand = GuestCPUID.hasBrand(supported) ? [] : GuestCPUID.brandLeaves.map { CPUIDEntry.host($0) }
@@ -171,6 +193,20 @@ final class MachineInstance: Sendable {
         } catch {
             _ = stop()
             throw error
+        }
+    }
+
+    /// Starts the vCPUs of a machine from a snapshot, which stand still until `resume`.
+    func startPaused() throws {
+        for runner in runners { runner.askToPark() }
+        try start()
+        let deadline = HostClock.monotonic + 3_000_000_000
+        while !runners.allSatisfy(\.isParked) {
+            guard HostClock.monotonic < deadline else {
+                _ = stop()
+                throw MachineError.host("a vCPU of the restored VM did not come to stand still within 3 s")
+            }
+            HostClock.sleep(microseconds: 100)
         }
     }
 

@@ -3,10 +3,12 @@ import KVM
 
 /// The guest's time as it was when it stopped.
 struct StoppedTime {
-    /// kvmclock in ns; nil where KVM does not tell.
-    let clock: UInt64?
+    /// kvmclock, and the world's time; nil where KVM does not tell.
+    let clock: ClockReading?
     /// The host's time stamp counter then, in ticks.
     let hostTSC: UInt64
+    /// Whether the guest comes from a snapshot: its clocks go on as if it had never stopped, for the world went on too.
+    var isRestored = false
 }
 
 /// Standing still and going on, called from the VM's control thread.
@@ -33,29 +35,46 @@ extension MachineInstance {
             for runner in waiting { runner.kick() }
         }
         for transport in transports { transport.pause() }
-        let stopped = StoppedTime(clock: try? machine.clock(), hostTSC: HostTSC.now)
+        let stopped = StoppedTime(clock: try? machine.clockReading(), hostTSC: HostTSC.now)
         stoppedTime.withLock { $0 = stopped }
     }
 
-    /// Lets the guest go on; its clocks go on from where they stopped.
+    /// Lets the guest go on; its clocks go on from where they stopped, those of a guest from a snapshot from where they
+    /// would be.
     ///
     /// - Throws: when KVM refuses its clock; the VM stays as it is.
     func resume() throws(MachineError) {
         let stopped = stoppedTime.withLock { $0 }
         if let stopped {
-            if let clock = stopped.clock {
-                do throws(KVMError) { try machine.setClock(clock) } catch { throw .host("\(error)") }
-            }
-            // One difference for all vCPUs: their counters stay equal.
-            let elapsed = HostTSC.now &- stopped.hostTSC
-            for runner in runners {
-                if let offset = runner.handle.tscOffset() { _ = runner.handle.setTSCOffset(offset &- elapsed) }
-            }
-            for runner in runners { runner.handle.tellOfPause() }
+            do throws(KVMError) { try goOn(after: stopped) } catch { throw .host("\(error)") }
         }
         stoppedTime.withLock { $0 = nil }
         for transport in transports { transport.resume() }
+        if stopped?.isRestored == true { legacy.serial?.goOn() }
         for runner in runners { runner.unpark() }
+    }
+
+    private func goOn(after stopped: StoppedTime) throws(KVMError) {
+        var skipped: UInt64 = 0
+        if let clock = stopped.clock {
+            if stopped.isRestored {
+                skipped = try machine.setClock(goneOnSince: clock)
+            } else {
+                try machine.setClock(clock.nanoseconds)
+            }
+        }
+        // One difference for all vCPUs: their counters stay equal (Documentation/virt/kvm/devices/vcpu.rst, 4.1).
+        let elapsed = HostTSC.now &- stopped.hostTSC
+        for runner in runners {
+            let vcpu = runner.handle
+            if let offset = vcpu.tscOffset() {
+                let scale = vcpu.tscScale
+                _ = vcpu.setTSCOffset(
+                    offset &- scale.guestTicks(elapsed) &+ scale.guestTicks(nanoseconds: skipped))
+            }
+            if stopped.isRestored { try vcpu.renewDeadline() }
+        }
+        for runner in runners { runner.handle.tellOfPause() }
     }
 
     /// Raises a non-maskable interrupt in every vCPU; in a VM that stands still it waits until the VM goes on.

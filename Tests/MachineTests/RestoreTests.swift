@@ -1,0 +1,151 @@
+import Foundation
+import Host
+import Snapshot
+import Spec
+import TestSupport
+import Testing
+
+@testable import Machine
+
+/// Machines that go on in another one.
+@Suite(.serialized) struct RestoreTests {
+    /// A guest that counts in a register and in memory, compares the two, and writes the number to its serial port.
+    private static let counter = TinyKernel([
+        0x31, 0xC9,  // xor ecx, ecx
+        0x41,  // next: inc ecx
+        0xFF, 0x05, 0x00, 0x00, 0x30, 0x00,  // inc dword [0x300000]
+        0x39, 0x0D, 0x00, 0x00, 0x30, 0x00,  // cmp [0x300000], ecx
+        0x75, 0x12,  // jne wrong
+        0x66, 0xBA, 0xFD, 0x03,  // wait: mov dx, 0x3fd
+        0xEC,  // in al, dx
+        0xA8, 0x20,  // test al, 0x20
+        0x74, 0xF7,  // jz wait
+        0x66, 0xBA, 0xF8, 0x03,  // mov dx, 0x3f8
+        0x88, 0xC8,  // mov al, cl
+        0xEE,  // out dx, al
+        0xEB, 0xDF,  // jmp next
+        0xB0, 0xEE,  // wrong: mov al, 0xee
+        0xE6, 0x80,  // out 0x80, al
+        0xEB, 0xFE,  // jmp to itself
+    ])
+
+    private func serial(_ config: VMConfig, _ path: String) -> VMConfig {
+        var config = config
+        config.serial = ConsoleConfig(file: path)
+        return config
+    }
+
+    /// A count that goes through many machines has neither a gap nor a repeat.
+    @Test func aCountGoesOnWithoutAGap() throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("count")
+            var config = Guests.config(mebibytes: 16)
+            config.payload = PayloadConfig()
+            config.payload?.kernel = try scratch.write("kernel", Self.counter.elf)
+            var saved: TestMachine.Saved?
+            var bytes: [UInt8] = []
+            for round in 0..<25 {
+                let name = "serial\(round)"
+                let machine = try TestMachine(serial(config, scratch.path(name)), from: saved)
+                if saved == nil { try machine.instance.start() } else { try machine.instance.resume() }
+                sleepThread(.milliseconds(5 + 3 * round))
+                saved = try machine.save()
+                machine.end()
+                #expect(machine.heard.all.isEmpty, "\(machine.heard.all)")
+                let more = try scratch.read(name)
+                #expect(!more.isEmpty, "round \(round)")
+                bytes += more
+            }
+            #expect(bytes.enumerated().allSatisfy { UInt8(truncatingIfNeeded: $0 + 1) == $1 }, "\(bytes.count) bytes")
+            let memory = try #require(saved?.memory.first)
+            let count = (0..<4).reduce(0) { $0 | Int(memory[0x30_0000 + $1]) << (8 * $1) }
+            #expect(count == bytes.count || count == bytes.count + 1)
+        }
+    }
+
+    /// A machine that was restored and never ran is what it was, byte for byte.
+    @Test func aMachineThatDoesNotRunStaysWhatItIs() throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("same")
+            var config = serial(Guests.config(vcpus: 2), scratch.path("serial"))
+            config.disks = [DiskConfig(path: try scratch.sparse("disk", bytes: 1 << 20))]
+            let machine = try TestMachine(config, "mode=disk-load seconds=20")
+            try machine.instance.start()
+            #expect(Deadline.seconds(10).wait { machine.transportsRun == 2 })
+            sleepThread(.milliseconds(30))
+            let first = try machine.save()
+            machine.end()
+            for round in 0..<5 {
+                let again = try TestMachine(serial(config, scratch.path("serial\(round)")), from: first)
+                let second = try again.saved()
+                again.end()
+                #expect(second.memory == first.memory)
+                #expect(Self.timeless(second.state) == Self.timeless(first.state))
+            }
+        }
+    }
+
+    /// A document without what depends on when it was taken: the local APIC's timer counts on.
+    private static func timeless(_ state: [UInt8]) -> String {
+        guard var object = (try? JSONSerialization.jsonObject(with: Data(state))) as? [String: Any],
+            var devices = object["devices"] as? [String: Any]
+        else { return "" }
+        for (name, section) in devices {
+            guard var section = section as? [String: Any], var value = section["state"] as? [String: Any],
+                let page = (value["localAPIC"] as? String).flatMap({ Data(base64Encoded: $0) })
+            else { continue }
+            var bytes = [UInt8](page)
+            for byte in 0..<4 { bytes[0x390 + byte] = 0 }
+            value["localAPIC"] = Data(bytes).base64EncodedString()
+            section["state"] = value
+            devices[name] = section
+        }
+        object["devices"] = devices
+        let data = try? JSONSerialization.data(withJSONObject: object, options: [.sortedKeys])
+        return data.map { String(decoding: $0, as: UTF8.self) } ?? ""
+    }
+
+    /// The self-test guest, moved into another machine in the middle of its work again and again, passes.
+    @Test(arguments: [1, 2]) func theSelfTestPassesOverManyMachines(_ vcpus: UInt32) throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("selftest")
+            var config = Guests.config(vcpus: vcpus)
+            let disk = try scratch.write(
+                "disk", Array("SWIFTLET-SELFTEST".utf8) + [UInt8](repeating: 0, count: (1 << 20) - 17))
+            config.disks = [DiskConfig(path: disk)]
+            config.disks[0].imageType = .raw
+            config.console = ConsoleConfig(file: scratch.path("console"))
+            config.vsock = VsockConfig(cid: 5, socket: scratch.path("vsock"))
+            var saved: TestMachine.Saved?
+            var text = ""
+            var moves = 0
+            while moves < 200 {
+                let name = "serial\(moves)"
+                let machine = try TestMachine(serial(config, scratch.path(name)), from: saved)
+                if saved == nil { try machine.instance.start() } else { try machine.instance.resume() }
+                let isOver = Deadline(after: .milliseconds(10 + moves % 7)).wait { machine.isOver }
+                if !isOver { saved = try machine.save() }
+                let heard = machine.heard.all
+                machine.end()
+                text += String(decoding: try scratch.read(name), as: UTF8.self)
+                if isOver {
+                    #expect(heard.first == "exit(0)", "\(heard)")
+                    break
+                }
+                moves += 1
+            }
+            #expect(text.contains("selftest: PASS"), "after \(moves) moves: \(text)")
+            #expect(moves > 3)
+        }
+    }
+}
+
+extension TestMachine {
+    /// How many functions a driver has set up.
+    fileprivate var transportsRun: Int {
+        instance.transports.filter { $0.readConfiguration(4, size: 2) & 2 != 0 }.count
+    }
+
+    /// Whether the guest has said its last word.
+    fileprivate var isOver: Bool { heard.all.contains { $0.hasPrefix("exit") || $0.hasPrefix("vCPU") } }
+}
