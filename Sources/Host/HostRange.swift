@@ -64,6 +64,26 @@ extension HostRange {
         return found
     }
 
+    /// Which pages of the set, all of which lie in both ranges, are not the other range's.
+    package func pages(of set: PageSet, differingFrom other: HostRange) -> PageSet {
+        precondition(set.pageLimit * Self.pageSize <= min(count, other.count))
+        var found = set
+        for page in 0..<set.pageLimit where set[page / 64] >> UInt64(page % 64) & 1 == 1 {
+            let start = page * Self.pageSize
+            // SAFETY: the page was checked to lie in both ranges.
+            if unsafe memcmp(base + start, other.base + start, Self.pageSize) == 0 {
+                found[page / 64] &= ~(1 << UInt64(page % 64))
+            }
+        }
+        return found
+    }
+
+    /// Sets all the bytes to zero.
+    package func clear() {
+        // SAFETY: the range has `count` bytes.
+        unsafe memset(base, 0, count)
+    }
+
     /// The CRC-32C of the CRC-32Cs of the pages of the set, all of which lie in the range.
     package func checksum(of set: PageSet) -> UInt32 {
         precondition(set.pageLimit * Self.pageSize <= count)

@@ -21,7 +21,9 @@ final class FakeRAM: Sendable {
     /// Two regions: two whole chunks and a bit, and less than one.
     static let usual: [(UInt64, Int)] = [(0, 1027), (1 << 32, 20)]
 
-    var regions: [MemoryRegion] { parts.map { MemoryRegion(guestAddress: $0.guestAddress, host: $0.memory.range) } }
+    var regions: [MemoryRegion] {
+        parts.map { MemoryRegion(guestAddress: $0.guestAddress, host: $0.memory.range, owner: $0.memory) }
+    }
 
     /// Fills a page with bytes that depend on the seed, or with zeroes.
     func set(_ region: Int, _ number: Int, seed: UInt8?) {

@@ -14,6 +14,9 @@ package struct SnapshotContents: Sendable {
     /// The snapshot that this one is a diff to; nil for a full one.
     package var parent: Parent?
 
+    /// Whose place the snapshot takes: it has the same content in another form.
+    var origin: Manifest?
+
     /// A snapshot to build upon.
     package struct Parent: Equatable, Sendable {
         /// Its id.

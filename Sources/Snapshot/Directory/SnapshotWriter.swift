@@ -68,8 +68,9 @@ package final class SnapshotWriter {
             try write(SnapshotFile.config, contents.config)
             try write(SnapshotFile.state, contents.state)
             let manifest = Manifest(
-                format: Manifest.format, id: UUID().uuidString.lowercased(), writer: contents.writer,
-                time: TimeText.utc(HostClock.realTime.seconds), architecture: ManifestCheck.architecture,
+                format: Manifest.format, id: contents.origin?.id ?? UUID().uuidString.lowercased(),
+                writer: contents.writer, time: contents.origin?.time ?? TimeText.utc(HostClock.realTime.seconds),
+                architecture: ManifestCheck.architecture,
                 parent: parent, needs: contents.needs,
                 memory: .init(
                     pageSize: HostRange.pageSize, chunkSize: MemoryGeometry.chunkSize,

@@ -6,10 +6,13 @@ package struct MemoryRegion: Sendable {
     package let guestAddress: UInt64
     /// Its bytes, whole pages.
     package let host: HostRange
+    private let owner: (any AnyObject & Sendable)?
 
-    package init(guestAddress: UInt64, host: HostRange) {
+    /// - Parameter owner: what keeps the bytes mapped, to be kept as long as the region is in use.
+    package init(guestAddress: UInt64, host: HostRange, owner: (any AnyObject & Sendable)?) {
         self.guestAddress = guestAddress
         self.host = host
+        self.owner = owner
     }
 }
 
@@ -21,10 +24,8 @@ protocol MemorySource: Sendable {
     func pages(of chunk: MemoryGeometry.Chunk) -> PageSet
     /// The bytes of a chunk, of which those pages are right.
     ///
-    /// - Parameter scratch: as long as a chunk, to put bytes into that lie nowhere yet.
-    func bytes(
-        of chunk: MemoryGeometry.Chunk, _ scratch: HostRange
-    ) throws(SnapshotError) -> HostRange
+    /// - Parameter scratch: to put bytes into that lie nowhere yet.
+    func bytes(of chunk: MemoryGeometry.Chunk, _ scratch: ChunkScratch) throws(SnapshotError) -> HostRange
 }
 
 /// The RAM of a VM that stands still.
@@ -81,7 +82,7 @@ package struct LiveMemory: MemorySource {
         return pages & chunk.allPages
     }
 
-    func bytes(of chunk: MemoryGeometry.Chunk, _ scratch: HostRange) -> HostRange {
+    func bytes(of chunk: MemoryGeometry.Chunk, _ scratch: ChunkScratch) -> HostRange {
         regions[chunk.region].host.part(chunk.offset..<chunk.offset + chunk.count)
     }
 }

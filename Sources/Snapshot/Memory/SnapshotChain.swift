@@ -129,7 +129,7 @@ package final class SnapshotChain: Sendable {
             if isCancelled() { throw SnapshotError(.cancelled, file: self.top.path, "the restore was given up") }
             let chunk = geometry.chunk(index)
             let target = regions[chunk.region].host.part(chunk.offset..<chunk.offset + chunk.count)
-            try self.read(chunk, to: target, scratch)
+            try self.read(chunk, to: target, scratch.first)
         }
     }
 }

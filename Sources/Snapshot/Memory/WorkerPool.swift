@@ -15,23 +15,23 @@ enum WorkerPool {
     ///
     /// - Parameters:
     ///   - workers: how many threads; nil for the usual number.
-    ///   - body: does a piece. Its second argument is memory of the thread's own, as long as a chunk.
+    ///   - body: does a piece. Its second argument is memory of the thread's own.
     /// - Throws: the first error that a piece ended with; no further piece is begun then.
     static func run(
-        _ count: Int, workers: Int?, _ body: @escaping @Sendable (Int, HostRange) throws(SnapshotError) -> Void
+        _ count: Int, workers: Int?, _ body: @escaping @Sendable (Int, ChunkScratch) throws(SnapshotError) -> Void
     ) throws(SnapshotError) {
         let work = Work()
         let loop: @Sendable () -> Void = {
             do throws(SnapshotError) {
-                let scratch: ScratchMemory
-                do throws(HostError) { scratch = try ScratchMemory(count: MemoryGeometry.chunkSize) } catch {
+                let scratch: ChunkScratch
+                do throws(HostError) { scratch = try ChunkScratch() } catch {
                     throw SnapshotError(.host(error.errno), "\(error)")
                 }
                 while work.failure.withLock({ $0 == nil }) {
                     // Ordering: the number orders nothing else; joining the threads orders their work.
                     let piece = work.next.wrappingAdd(1, ordering: .relaxed).oldValue
                     if piece >= count { return }
-                    try body(piece, scratch.range)
+                    try body(piece, scratch)
                 }
             } catch {
                 work.failure.withLock { if $0 == nil { $0 = error } }
@@ -46,5 +46,21 @@ enum WorkerPool {
         loop()
         for thread in threads { thread.join() }
         if let failure = work.failure.withLock({ $0 }) { throw failure }
+    }
+}
+
+/// Memory of a thread's own for three chunks.
+struct ChunkScratch {
+    private let memory: ScratchMemory
+    /// Room for a chunk.
+    let first, second, third: HostRange
+
+    init() throws(HostError) {
+        let size = MemoryGeometry.chunkSize
+        let memory = try ScratchMemory(count: 3 * size)
+        first = memory.range.part(0..<size)
+        second = memory.range.part(size..<2 * size)
+        third = memory.range.part(2 * size..<3 * size)
+        self.memory = memory
     }
 }
