@@ -50,6 +50,15 @@ enum RelativePath {
         let parts = Array(repeating: Substring(".."), count: start.count - common) + end.dropFirst(common)
         return parts.isEmpty ? "." : parts.joined(separator: "/")
     }
+
+    /// The absolute path that a relative one leads to from a directory.
+    static func joined(_ directory: String, _ path: String) -> String {
+        var parts = directory.split(separator: "/")
+        for part in path.split(separator: "/") where part != "." {
+            if part == ".." { _ = parts.popLast() } else { parts.append(part) }
+        }
+        return "/" + parts.joined(separator: "/")
+    }
 }
 
 /// Times as a manifest has them.

@@ -56,8 +56,7 @@ package final class SnapshotDirectory: Sendable {
         if parent.path.hasPrefix("/") { return parent.path }
         // The directory may have been reached over a link; the parent is beside the directory itself.
         let base = (try? Directory.resolved(path)) ?? path
-        let place = "\(base)/\(parent.path)"
-        return (try? Directory.resolved(place)) ?? place
+        return RelativePath.joined(base, parent.path)
     }
 }
 

@@ -55,6 +55,10 @@ struct MemoryGeometry: Equatable, Sendable {
 
         /// Where it begins in the memory's file.
         var fileOffset: UInt64 { UInt64(index) * UInt64(MemoryGeometry.chunkSize) }
+        /// It with what lies in the file up to the next one.
+        var withGap: Chunk {
+            Chunk(index: index, region: region, offset: offset, count: MemoryGeometry.chunkSize)
+        }
         /// All its pages.
         var allPages: PageSet { PageSet(lowest: count / HostRange.pageSize) }
     }

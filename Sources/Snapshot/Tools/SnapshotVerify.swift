@@ -38,7 +38,9 @@ extension SnapshotDirectory {
             let chunk = geometry.chunk(index)
             let data = self.pages(of: chunk).data
             try self.read(data, of: chunk, to: scratch.first, scratch.second)
-            try self.checkZeroes(chunk.allPages.without(data), of: chunk, scratch.first)
+            // Behind a region that is no multiple of a chunk nothing is but a hole. The last one ends with the file.
+            let whole = index + 1 < geometry.chunkCount ? chunk.withGap : chunk
+            try self.checkZeroes(whole.allPages.without(data), of: whole, scratch.first)
         }
     }
 }
