@@ -85,7 +85,8 @@ let package = Package(
         .executableTarget(
             name: "swiftlet",
             dependencies: [
-                "Control", "Machine", "Spec", "Host", "KVM", "SelfTestImage", "SwiftletClient", arguments, logging,
+                "Control", "Machine", "Spec", "Host", "KVM", "Snapshot", "SelfTestImage", "SwiftletClient", arguments,
+                logging,
             ],
             swiftSettings: small,
             // Functions with equal code are kept once, and NIOPosix is left out: NIOHTTP1 depends on it by its manifest

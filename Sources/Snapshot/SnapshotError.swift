@@ -57,8 +57,12 @@ package struct SnapshotError: Error, Equatable, Sendable, CustomStringConvertibl
         (self.kind, self.file, self.field, self.words) = (kind, file, field, words)
     }
 
-    /// One line: where, what, what to do.
-    package var description: String { [file, field, words].compactMap { $0 }.joined(separator: ": ") }
+    /// One line: where, what, what to do. What a file says appears in it without control characters.
+    package var description: String {
+        let line = [file, field, words].compactMap { $0 }.joined(separator: ": ")
+        let plain = line.unicodeScalars.map { $0.properties.generalCategory == .control ? " " : $0 }
+        return String(String.UnicodeScalarView(plain))
+    }
 
     /// The same error of a file that the place where it was made did not know.
     func of(_ path: String) -> SnapshotError {

@@ -14,8 +14,8 @@ struct Swiftlet: ParsableCommand {
             """,
         version: Version.banner,
         subcommands: [
-            RunCommand.self, VMMCommand.self, CtlCommand.self, CheckCommand.self, DoctorCommand.self,
-            CompletionsCommand.self, ManualCommand.self,
+            RunCommand.self, VMMCommand.self, CtlCommand.self, CheckCommand.self, SnapshotCommand.self,
+            DoctorCommand.self, CompletionsCommand.self, ManualCommand.self,
         ],
         defaultSubcommand: VMMCommand.self)
 
