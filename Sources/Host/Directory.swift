@@ -35,6 +35,25 @@ package enum Directory {
         _ = try checked(unsafe cl_rename_new(from, to), "rename \(from) to", to)
     }
 
+    /// Renames a directory; where an empty directory has the new name, it is replaced in the same step.
+    ///
+    /// - Throws: `EEXIST` where anything else has the name.
+    package static func renameOverEmpty(_ from: String, to: String) throws(HostError) {
+        // SAFETY: the paths' bytes live through the call.
+        guard unsafe rename(from, to) != 0 else { return }
+        let errno = Errno.current
+        let isTaken = errno.number == ENOTEMPTY || errno == .notDirectory
+        throw HostError("rename \(from) to", to, isTaken ? .exists : errno)
+    }
+
+    /// Whether a path is a symbolic link.
+    package static func isLink(_ path: String) -> Bool {
+        var status = stat()
+        // SAFETY: the kernel fills the local; the path's bytes live through the call.
+        guard unsafe lstat(path, &status) == 0 else { return false }
+        return Int32(bitPattern: status.st_mode) & S_IFMT == S_IFLNK
+    }
+
     /// Removes a directory and the files in it; those of them that are directories are removed if they are empty.
     ///
     /// - Throws: the first thing that could not be removed; what is gone already is no error.

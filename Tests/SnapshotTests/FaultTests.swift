@@ -179,6 +179,44 @@ private final class Steps: Sendable {
         #expect(try Directory.entries(scratch.path("new")).isEmpty)
     }
 
+    @Test func anEmptyDirectoryIsReplacedWhereThatIsWanted() throws {
+        let scratch = try ScratchDirectory("empty")
+        let ram = try smallRAM()
+        for name in ["new", "late"] { try Directory.make(scratch.path(name)) }
+        try FileManager.default.createSymbolicLink(atPath: scratch.path("link"), withDestinationPath: "late")
+        try scratch.write("file", "")
+        func writer(_ name: String) throws -> SnapshotWriter {
+            let writer = try SnapshotWriter(scratch.path(name), replacesEmptyDirectory: true)
+            try writer.write(try contents(), memory: try LiveMemory(ram.regions))
+            return writer
+        }
+        for name in ["new", "absent"] {
+            _ = try writer(name).commit()
+            #expect(try copied(scratch.path(name)) == ram.all)
+        }
+        for name in ["link", "file", "new"] {
+            let error = #expect(throws: SnapshotError.self) { _ = try writer(name) }
+            #expect(error?.kind == .exists, "\(name)")
+        }
+        // What is put into it meanwhile stays there.
+        let late = try writer("late")
+        try scratch.write("late/mine", "x")
+        let error = #expect(throws: SnapshotError.self) { try late.commit() }
+        #expect(error?.kind == .exists)
+        #expect(try scratch.read("late/mine") == Array("x".utf8))
+        #expect(try names(scratch) == ["absent", "file", "late", "link", "new"])
+    }
+
+    @Test func aWriterMayCompleteOnAnotherThread() async throws {
+        let scratch = try ScratchDirectory("thread")
+        let ram = try smallRAM()
+        let writer = try SnapshotWriter(scratch.path("new"))
+        try writer.write(try contents(), memory: try LiveMemory(ram.regions))
+        let manifest = try await Task.detached { try writer.commit() }.value
+        #expect(manifest.parent == nil)
+        #expect(try copied(scratch.path("new")) == ram.all)
+    }
+
     @Test(arguments: ["", "/", "..", "a/..", ".", "none/new", "file/new"])
     func badTargetsAreNamed(_ name: String) throws {
         let scratch = try ScratchDirectory("bad")

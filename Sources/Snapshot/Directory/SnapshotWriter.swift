@@ -6,14 +6,22 @@ import Synchronization
 /// disk. Until then the target is absent; whatever fails, or ends the process, leaves it so.
 ///
 /// The VM has to stand still during `write` and may run on before `commit`, which waits for the disk.
-package final class SnapshotWriter {
+package final class SnapshotWriter: Sendable {
     private let target: SnapshotTarget
     private let directory: TemporaryDirectory
     private let hook: SnapshotStepHook?
-    private var files: [String: Manifest.FileEntry] = [:]
-    private var written: [WrittenFile] = []
-    private var manifest: Manifest?
-    private var isOver = false
+    private let progress = Mutex(Progress())
+
+    private struct Progress {
+        /// What the manifest is to say of the files so far.
+        var files: [String: Manifest.FileEntry] = [:]
+        /// The files that are yet to be synced.
+        var written: [WrittenFile] = []
+        /// What was written, when all is.
+        var manifest: Manifest?
+        /// Whether the directory has the target's name, or is gone.
+        var isOver = false
+    }
 
     /// The path that the snapshot will have.
     package var path: String { target.path }
@@ -22,10 +30,14 @@ package final class SnapshotWriter {
     ///
     /// - Parameters:
     ///   - path: what the snapshot is to be: it must not exist, and what is above it must.
+    ///   - replacesEmptyDirectory: whether it may be an empty directory, which the snapshot takes the place of in one
+    ///     step when it is complete.
     ///   - hook: is told of each step.
     /// - Throws: ``SnapshotError`` where the target exists or its parent cannot be written to.
-    package init(_ path: String, hook: SnapshotStepHook? = nil) throws(SnapshotError) {
-        let target = try SnapshotTarget(path)
+    package init(
+        _ path: String, replacesEmptyDirectory: Bool = false, hook: SnapshotStepHook? = nil
+    ) throws(SnapshotError) {
+        let target = try SnapshotTarget(path, replacesEmptyDirectory: replacesEmptyDirectory)
         do throws(HostError) {
             do throws(Errno) { try hook?(.makeDirectory) } catch {
                 throw HostError("make a directory in", target.parent, error)
@@ -75,9 +87,9 @@ package final class SnapshotWriter {
                 memory: .init(
                     pageSize: HostRange.pageSize, chunkSize: MemoryGeometry.chunkSize,
                     dataBytes: UInt64(map.dataPages * HostRange.pageSize), regions: source.geometry.regions),
-                files: files)
+                files: progress.withLock { $0.files })
             try write(SnapshotFile.manifest, try ManifestText.encode(manifest))
-            self.manifest = manifest
+            progress.withLock { $0.manifest = manifest }
         } catch {
             let full = error.kind == .noSpace ? noSpace(error, contents, source) : error
             abandon()
@@ -89,6 +101,7 @@ package final class SnapshotWriter {
     ///
     /// - Returns: what the snapshot is.
     package func commit() throws(SnapshotError) -> Manifest {
+        let (manifest, written, isOver) = progress.withLock { ($0.manifest, $0.written, $0.isOver) }
         guard let manifest, !isOver else {
             throw SnapshotError(.usage, file: path, "there is no snapshot to be completed")
         }
@@ -99,7 +112,7 @@ package final class SnapshotWriter {
                 }
             }
             try step(.sync("."), ".") { () throws(HostError) in try directory.descriptor.sync(path: directory.path) }
-            try step(.rename, "") { () throws(HostError) in try Directory.renameNew(directory.path, to: target.path) }
+            try step(.rename, "") { () throws(HostError) in try target.take(directory.path) }
             do throws(SnapshotError) {
                 try step(.syncParent, "..") { () throws(HostError) in
                     try Directory.open(target.parent).sync(path: target.parent)
@@ -113,16 +126,21 @@ package final class SnapshotWriter {
             abandon()
             throw error
         }
-        isOver = true
-        written = []
+        end()
         return manifest
+    }
+
+    /// Closes the files; false where it was done before.
+    @discardableResult private func end() -> Bool {
+        progress.withLock { progress in
+            defer { (progress.isOver, progress.written) = (true, []) }
+            return !progress.isOver
+        }
     }
 
     /// Removes what was written; the target stays absent.
     package func abandon() {
-        guard !isOver else { return }
-        isOver = true
-        written = []
+        guard end() else { return }
         try? Directory.removeWithFiles(directory.path)
     }
 }
@@ -216,14 +234,15 @@ extension SnapshotWriter {
         try step(.write(name, 0), name) { () throws(HostError) in
             do throws(Errno) { try file.descriptor.writeAll(bytes) } catch { throw HostError("write", name, error) }
         }
-        files[name] = .init(length: UInt64(bytes.count), crc32c: Hexadecimal.text(Checksum.crc32c(bytes)))
+        let sum = Hexadecimal.text(Checksum.crc32c(bytes))
+        progress.withLock { $0.files[name] = .init(length: UInt64(bytes.count), crc32c: sum) }
     }
 
     private func create(_ name: String) throws(SnapshotError) -> OwnedFile {
         do throws(Errno) { try hook?(.create(name)) } catch { throw failure(error, name, "create") }
         do throws(HostError) {
             let file = OwnedFile(try FileDescriptor.createNew("\(directory.path)/\(name)"))
-            written.append(WrittenFile(name: name, file: file))
+            progress.withLock { $0.written.append(WrittenFile(name: name, file: file)) }
             return file
         } catch {
             throw failure(error.errno, name, "create")
@@ -240,7 +259,7 @@ extension SnapshotWriter {
         do throws(HostError) { try file.descriptor.truncate(to: length, path: name) } catch {
             throw failure(error.errno, name, "set the length of the file to \(length) bytes")
         }
-        files[name] = .init(length: length, crc32c: nil)
+        progress.withLock { $0.files[name] = .init(length: length, crc32c: nil) }
         let records = Mutex<[MemoryMap.Record]>([])
         let (hook, target) = (hook, target)
         let geometry = source.geometry

@@ -2,7 +2,7 @@ import Host
 
 /// The directory that a snapshot is written into before it has its name: beside the target, with a name that begins with a
 /// dot, locked as long as its writer lives.
-struct TemporaryDirectory: ~Copyable {
+struct TemporaryDirectory: ~Copyable, Sendable {
     /// The directory's path.
     let path: String
     /// The directory, whose lock tells others that the writer lives.
@@ -56,16 +56,17 @@ struct TemporaryDirectory: ~Copyable {
 }
 
 /// Where a snapshot is to be.
-struct SnapshotTarget {
+struct SnapshotTarget: Sendable {
     /// The path as it was given, without slashes at its end.
     let path: String
     /// The directory that is to hold it, absolute.
     let parent: String
     /// Its name there.
     let name: String
+    private let replacesEmptyDirectory: Bool
 
     /// - Throws: ``SnapshotError`` where the parent is no directory or the name is taken.
-    init(_ given: String) throws(SnapshotError) {
+    init(_ given: String, replacesEmptyDirectory: Bool) throws(SnapshotError) {
         var path = Substring(given)
         while path.count > 1, path.last == "/" { path.removeLast() }
         let name = path.split(separator: "/", omittingEmptySubsequences: false).last.map(String.init) ?? ""
@@ -82,7 +83,19 @@ struct SnapshotTarget {
         }
         self.path = String(path)
         self.name = name
-        if Directory.exists(self.path) { throw exists }
+        self.replacesEmptyDirectory = replacesEmptyDirectory
+        guard Directory.exists(self.path) else { return }
+        let isEmpty = (try? Directory.entries(self.path))?.isEmpty ?? false
+        guard replacesEmptyDirectory, isEmpty, !Directory.isLink(self.path) else { throw exists }
+    }
+
+    /// Gives a directory the name, unless somebody else has taken it meanwhile.
+    func take(_ directory: String) throws(HostError) {
+        if replacesEmptyDirectory {
+            try Directory.renameOverEmpty(directory, to: path)
+        } else {
+            try Directory.renameNew(directory, to: path)
+        }
     }
 
     /// The error where something has the name.

@@ -8,8 +8,9 @@ package struct MemoryRegion: Sendable {
     package let host: HostRange
     private let owner: (any AnyObject & Sendable)?
 
-    /// - Parameter owner: what keeps the bytes mapped, to be kept as long as the region is in use.
-    package init(guestAddress: UInt64, host: HostRange, owner: (any AnyObject & Sendable)?) {
+    /// - Parameter owner: what keeps the bytes mapped, to be kept as long as the region is in use; nil where the caller
+    ///   keeps it.
+    package init(guestAddress: UInt64, host: HostRange, owner: (any AnyObject & Sendable)? = nil) {
         self.guestAddress = guestAddress
         self.host = host
         self.owner = owner
