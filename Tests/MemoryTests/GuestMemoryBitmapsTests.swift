@@ -17,7 +17,8 @@ import Testing
         var words = [UInt64](repeating: 0, count: 3)
         for page in [0, 63, 64, 99, 100, 101, 163, 164] { words[page / 64] |= 1 << UInt64(page % 64) }
         let bits = memory.bitmapsByRegion(words)
-        #expect(bits == [[1 | 1 << 63, 1 | 1 << 35], [0b11 | 1 << 63], [1]])
+        let expected: [[UInt64]] = [[1 | 1 << 63, 1 | 1 << 35], [0b11 | 1 << 63], [1]]
+        #expect(bits == expected)
         #expect(memory.bitmapsByRegion([]) == [[0, 0], [0], [0]])
         #expect(memory.bitmapsByRegion([.max, .max, .max]) == [[.max, 1 << 36 - 1], [.max], [1]])
     }
