@@ -25,6 +25,15 @@ package struct SignalMask: ~Copyable {
     }
 }
 
+/// Blocks signals on the calling thread, and so on those that it starts: they wait until somebody takes them.
+package func hold(_ signals: [Int32]) {
+    var set = sigset_t()
+    // SAFETY: the set is a local that the calls fill or read.
+    unsafe sigemptyset(&set)
+    for signal in signals { unsafe sigaddset(&set, signal) }
+    unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
+}
+
 /// Whether one of these blocked signals waits for the process; it stays where it is.
 package func isPending(_ signals: [Int32]) -> Bool {
     var pending = sigset_t()

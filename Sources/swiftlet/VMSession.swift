@@ -38,6 +38,7 @@ enum VMSession {
             }
             let parsed = try configuration()
             let files = try session.checkedFiles(parsed, spec: spec)
+            VMM.holdSignals()
             let logger = try session.makeLogger()
             for warning in parsed?.warnings ?? [] { logger.warning("\(warning)") }
             if parsed != nil { logger.info("the spec is valid") }

@@ -1,4 +1,5 @@
 import Glibc
+import Host
 import TestSupport
 import Testing
 
@@ -66,6 +67,19 @@ import Testing
         let kernel = try scratch.write("ud2", TinyKernel([0x0F, 0x0B]).elf)
         let result = try Swiftlet.run(spec: Swiftlet.spec(#""payload":{"kernel":"\#(kernel)"}"#))
         expectRefusal(result, 70, "the guest died: ")
+    }
+
+    /// The socket's files go, however early the signal comes.
+    @Test(arguments: [SIGTERM, SIGINT, SIGHUP, SIGQUIT]) func signalsWhileTheProcessStarts(_ signal: Int32) throws {
+        let socket = scratch.path("api.sock")
+        for round in 0..<25 {
+            let child = try ChildProcess(Command(try Built.swiftlet(), ["vmm", "--api-socket", socket]))
+            #expect(Deadline.seconds(20).wait(every: .zero) { Directory.exists(socket + ".lock") })
+            child.signal(signal)
+            let ending = try child.waitForEnd(by: .seconds(20))
+            #expect(ending == .exited(128 + signal), "round \(round): \(child.evidence)")
+            #expect(try scratch.entries().filter { $0.hasPrefix("api") } == [], "round \(round)")
+        }
     }
 
     @Test(arguments: [SIGTERM, SIGINT, SIGHUP, SIGQUIT], ["hang", "spin"])

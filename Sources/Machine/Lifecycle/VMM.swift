@@ -47,13 +47,20 @@ package final class VMM {
         controller = try VMController()
     }
 
+    /// The signals that are heard.
+    private static let signals = VMController.endSignals + [SIGUSR1, SIGWINCH]
+
+    /// Has those signals wait until `run` hears them. On the process's first thread, before it makes what a signal's end
+    /// would leave behind: threads, sockets, locks.
+    package static func holdSignals() { hold(signals) }
+
     /// Runs until the guest, a client, the terminal's user or a signal ends the VM.
     ///
     /// - Parameter config: a VM to create and boot at once; nil waits for the commands of clients.
     /// - Throws: what keeps that VM from being made; nothing of it is left then.
     package func run(_ config: ParsedConfig? = nil) throws(MachineError) -> MachineOutcome {
         try MachineError.sorted {
-            let signals = try SignalFD(VMController.endSignals + [SIGUSR1, SIGWINCH])
+            let signals = try SignalFD(Self.signals)
             let epoll = try Epoll()
             try epoll.add(signals.raw, .readable, token: 1)
             try epoll.add(controller.mailbox.event.raw, .readable, token: 2)
