@@ -25,6 +25,15 @@ struct ServerWireTests {
         #expect(server.openConnections == 1)
     }
 
+    @Test func targetsMayNameTheHost() throws {
+        let server = try TestServer()
+        let client = try server.connect()
+        try client.send(request("GET", "http://localhost/api/v1/vmm.ping"))
+        #expect(try client.reply().body == "GET /api/v1/vmm.ping 0 bytes 0 descriptors")
+        try client.send(request("GET", "http://localhost"))
+        #expect(try client.reply().body == "GET http://localhost 0 bytes 0 descriptors")
+    }
+
     @Test func aBodyWithoutALengthIsNone() throws {
         let server = try TestServer()
         let client = try server.connect()

@@ -58,7 +58,7 @@ extension APIConnection {
         // A client that says it will close finds the reply as every other; one of HTTP/1.0 waits for the end.
         let closes = exchange.wire.isHTTP10 && !exchange.wire.keepsAlive
         write(ReplyHead.response(status, type: type, length: body.count, closes ? .close : .keepAlive) + body)
-        finished(exchange, status)
+        finished(exchange, status, body)
         if !exchange.wire.keepsAlive { closesAfterOutput = true }
         if exchange.wire.asksForUpgrade { restartParser() }
         self.exchange = nil
@@ -68,7 +68,7 @@ extension APIConnection {
         let reason = "\(exchange.wire.target) is a stream of bytes: send Connection: Upgrade and Upgrade: \(name)"
         let body = APIReply.failure(426, [reason]).body
         write(ReplyHead.upgradeRequired(to: name, length: body.count) + body)
-        finished(exchange, 426)
+        finished(exchange, 426, body)
         if !exchange.wire.keepsAlive { closesAfterOutput = true }
         if exchange.wire.asksForUpgrade { restartParser() }
         self.exchange = nil
@@ -91,15 +91,18 @@ extension APIConnection {
 
     private var peerText: Logger.MetadataValue { "\(peer.map(\.description) ?? "unknown")" }
 
-    private func finished(_ exchange: Exchange, _ status: Int) {
+    /// - Parameter body: of a reply that is no stream: what went wrong, if something did.
+    private func finished(_ exchange: Exchange, _ status: Int, _ body: [UInt8] = []) {
         metrics.replied(status)
         let level: Logger.Level = exchange.wire.method == "GET" ? .debug : .info
         let logger = context.shared.logger
         guard logger.logLevel <= level else { return }
         let micros = (HostClock.monotonic - exchange.start) / 1000
+        var metadata: Logger.Metadata = ["status": "\(status)", "duration": "\(micros) us", "peer": peerText]
+        if status >= 400 { metadata["error"] = "\(String(decoding: body.prefix(4096), as: UTF8.self))" }
         logger.log(
             level: level, "API \(exchange.wire.method) \(APIService.printable(exchange.wire.target))",
-            metadata: ["status": "\(status)", "duration": "\(micros) us", "peer": peerText])
+            metadata: metadata)
     }
 }
 

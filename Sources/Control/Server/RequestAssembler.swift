@@ -18,12 +18,18 @@ struct WireRequest {
     var descriptors = ReceivedDescriptors()
 
     init(_ head: HTTPRequestHead) {
-        (method, target) = (head.method.rawValue, head.uri)
+        (method, target) = (head.method.rawValue, Self.path(of: head.uri))
         isHTTP10 = head.version.minor == 0
         keepsAlive = head.isKeepAlive
         let asks = head.headers[canonicalForm: "connection"].contains { $0.lowercased() == "upgrade" }
         asksForUpgrade = asks && head.headers.contains(name: "upgrade")
         upgrades = asks ? head.headers[canonicalForm: "upgrade"].map { $0.lowercased() } : []
+    }
+
+    /// The path of a target in the absolute form, `http://host/path` (RFC 9112, 3.2.2), and any other as it is.
+    private static func path(of target: String) -> String {
+        guard target.hasPrefix("http://") else { return target }
+        return target.dropFirst(7).firstIndex(of: "/").map { String(target[$0...]) } ?? target
     }
 }
 
@@ -110,7 +116,7 @@ final class RequestAssembler: ChannelInboundHandler, RemovableChannelHandler {
         case .invalidMethod: "its method is none that there is"
         case .invalidURL, .invalidPath, .invalidHost, .invalidPort, .invalidQueryString, .invalidFragment:
             "its target is no path"
-        case .invalidVersion, .paused: "its first line does not end with HTTP/1.0 or HTTP/1.1"
+        case .invalidVersion, .paused: "its first line does not end with HTTP/1.0 or HTTP/1.1 and CR LF"
         case .lfExpected: "a line does not end with CR LF"
         case .invalidHeaderToken: "a header has a character that none may have"
         case .invalidContentLength, .unexpectedContentLength:
