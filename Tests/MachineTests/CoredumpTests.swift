@@ -88,7 +88,7 @@ import Testing
             let vm = try RunningVM()
             try vm.create(config)
             try vm.command(.boot)
-            let debug = try #require(vm.controller.status.current.instance?.debugPort)
+            let debug = try #require(vm.controller.status.read(\.instance)?.debugPort)
             #expect(Deadline.seconds(10).wait { debug.observed.firstAt > 0 })
             sleepThread(.milliseconds(100))
             try vm.command(.coredump(path: scratch.path("core")))

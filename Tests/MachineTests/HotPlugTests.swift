@@ -48,7 +48,7 @@ import Testing
     @Test func aDiskComesAndGoesManyTimes() throws {
         try withVM(ejecting: true) { vm, scratch in
             let path = try scratch.sparse("disk", bytes: 1 << 20)
-            let debug = try #require(vm.controller.status.current.instance?.debugPort)
+            let debug = try #require(vm.controller.status.read(\.instance)?.debugPort)
             for round in 1...20 {
                 #expect(try vm.command(disk(path, "d")) == .device(id: "d", bdf: "0000:00:02.0"))
                 #expect(devices(vm) == ["__rng 0000:00:01.0", "d 0000:00:02.0"])
@@ -73,7 +73,7 @@ import Testing
             try vm.command(.removeDevice(id: "_disk0"))
             #expect(pending(vm) == ["_disk0"] && devices(vm).count == 3)
             #expect(vm.controller.status.info?.config.disks.map(\.id) == ["_disk1"])
-            let unread = try #require(vm.controller.status.current.instance?.hotPlug.unread)
+            let unread = try #require(vm.controller.status.read(\.instance)?.hotPlug.unread)
             #expect(unread == (0b1100, 0b0100))
             // The next life has it no more, and the other one in its slot.
             try vm.command(.reboot)

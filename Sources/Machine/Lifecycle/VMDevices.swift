@@ -223,8 +223,9 @@ extension VMM {
         guard let vm, let instance = vm.instance, let backends = vm.backends,
             let id = instance.finishRemoval(slot, backends)
         else { return }
-        noteRemoved(id, "\(PCIAddress(device: slot))")
+        // Before anybody is told: who reads the device's counters has finished then, and its backend is closed.
         publish()
+        noteRemoved(id, "\(PCIAddress(device: slot))")
     }
 
     /// Devices that were to leave when the guest's life ended are gone in the next one.

@@ -23,18 +23,29 @@ package final class VMStatus: Sendable {
 
     private let content = Mutex(Content())
 
-    func update(_ body: (inout Content) -> Void) { content.withLock { body(&$0) } }
+    /// Shows the VM otherwise. Who reads it as it was has finished when this returns, so that what the VM lets go of is
+    /// then let go: an image's lock, a tap, a socket.
+    func update(_ body: (inout Content) -> Void) {
+        let before = content.withLock { content in
+            let before = content
+            body(&content)
+            return before
+        }
+        // Taking a machine apart takes longer than any reader should wait.
+        _ = consume before
+    }
 
-    var current: Content { content.withLock { $0 } }
+    /// Reads the VM; the control thread waits meanwhile, so nothing here waits for anything.
+    func read<Result: Sendable>(_ body: (Content) -> Result) -> Result { content.withLock { body($0) } }
 
     /// The VM's state; nil while there is none.
     package var state: State? { content.withLock { $0.config == nil ? nil : $0.state } }
 
     /// The guest's character devices; nil while there is no VM.
-    package var consoles: ConsoleBackends? { current.lines }
+    package var consoles: ConsoleBackends? { read(\.lines) }
 
     /// The VM as `vm.info` tells it; nil while there is none.
-    package var info: VMInfo? { VMInfo(current) }
+    package var info: VMInfo? { read { VMInfo($0) } }
 }
 
 /// What `vm.info` tells.

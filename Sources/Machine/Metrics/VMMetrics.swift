@@ -6,21 +6,24 @@ import Virtio
 extension VMStatus {
     /// The numbers of `vm.counters`: by device, those of the devices that count. nil while the guest is off.
     package var counters: JSONValue? {
-        guard let instance = current.instance else { return nil }
+        let readings = read { content in
+            content.instance?.transports.map { (id: $0.id, counters: $0.device.reading.counters) }
+        }
+        guard let readings else { return nil }
         var devices = JSONObject()
-        for transport in instance.transports {
-            let counters = transport.device.reading.counters
-            guard !counters.isEmpty else { continue }
-            devices[transport.id] = .members(counters.map { ($0.name, .integer($0.value)) })
+        for (id, counters) in readings where !counters.isEmpty {
+            devices[id] = .members(counters.map { ($0.name, .integer($0.value)) })
         }
         return .object(devices)
     }
 
     /// All that `vmm.metrics` tells of the VM and the process.
     package var metrics: [MetricFamily] {
-        let content = current
-        var families = Self.processFamilies(ProcessReading.current)
-        families += Self.stateFamilies(content)
+        Self.processFamilies(ProcessReading.current) + read { Self.families($0) }
+    }
+
+    private static func families(_ content: Content) -> [MetricFamily] {
+        var families = Self.stateFamilies(content)
         if let lines = content.lines {
             let named = [ConsoleBackends.Line.serial, .console].compactMap { line in
                 lines.port(line).map { (name: line.rawValue, port: $0) }
