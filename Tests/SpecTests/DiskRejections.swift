@@ -47,7 +47,7 @@ extension Rejection {
             #"$.disks[0].queue_size: got 0, expected a whole number from 4 to 32768"#),
         Rejection(
             #"{"disks":[{"path":"/a","num_queues":2}]}"#,
-            #"$.disks[0].num_queues: 2 queues for 1 boot vCPUs; give at most one for each"#),
+            #"$.disks[0].num_queues: 2 queues for 1 boot vCPU; give at most one for each"#),
         Rejection(
             #"{"disks":[{"path":"/a","queue_size":100}]}"#,
             #"$.disks[0].queue_size: got 100, expected a power of two from 4 to 32768"#),

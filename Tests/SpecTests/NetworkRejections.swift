@@ -34,7 +34,7 @@ extension Rejection {
             #"$.net[0].num_queues: got 3, expected an even number; queues come in pairs"#),
         Rejection(
             #"{"net":[{"num_queues":4}]}"#,
-            #"$.net[0].num_queues: 4 queues for 1 boot vCPUs; give at most two for each"#),
+            #"$.net[0].num_queues: 4 queues for 1 boot vCPU; give at most two for each"#),
         Rejection(
             #"{"net":[{"queue_size":255}]}"#,
             #"$.net[0].queue_size: got 255, expected a power of two from 2 to 32768"#),

@@ -112,7 +112,10 @@ extension DiskConfig {
         }
         checks.range("num_queues", queueCount, Limits.diskQueues)
         if queueCount > bootVCPUs {
-            checks.invalid("num_queues", "\(queueCount) queues for \(bootVCPUs) boot vCPUs; give at most one for each")
+            checks.invalid(
+                "num_queues",
+                "\(queueCount) queues for \(bootVCPUs) boot vCPU\(bootVCPUs == 1 ? "" : "s"); give at most one for each"
+            )
         }
         checks.powerOfTwo("queue_size", queueSize, Limits.diskQueueSize)
         if imageType != .raw, imageType != .unknown {

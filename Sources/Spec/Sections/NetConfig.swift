@@ -86,7 +86,8 @@ extension NetConfig {
             checks.invalid("num_queues", "got \(queueCount), expected an even number; queues come in pairs")
         } else if queueCount / 2 > bootVCPUs {
             let advice = "give at most two for each"
-            checks.invalid("num_queues", "\(queueCount) queues for \(bootVCPUs) boot vCPUs; \(advice)")
+            checks.invalid(
+                "num_queues", "\(queueCount) queues for \(bootVCPUs) boot vCPU\(bootVCPUs == 1 ? "" : "s"); \(advice)")
         }
         checks.powerOfTwo("queue_size", queueSize, Limits.queueSize)
         if !offloadChecksum, offloadTSO || offloadUFO {
