@@ -17,7 +17,7 @@ package final class Backends: Sendable {
     }
 
     /// What is booted, its files open so that a reboot finds them as they were.
-    let payload: Payload
+    private let opened: Result<Payload, BootError>
     private let devices: Mutex<Devices>
     /// The lines of the guest's character devices, which outlive these resources.
     let lines: ConsoleBackends
@@ -27,15 +27,30 @@ package final class Backends: Sendable {
     /// - Parameters:
     ///   - selfTest: the image of the self-test guest, asked for when the plan boots it.
     ///   - lines: the consoles of the same plan, open.
+    ///   - isRestored: whether the guest goes on from a snapshot: its payload is then for a reboot alone and may be gone.
     init(
-        _ plan: MachinePlan, selfTest: SelfTestGuest, lines: ConsoleBackends, taps: [String: AdoptedTaps] = [:]
+        _ plan: MachinePlan, selfTest: SelfTestGuest, lines: ConsoleBackends, taps: [String: AdoptedTaps] = [:],
+        isRestored: Bool = false
     ) throws {
         try FieldErrors.provideFiles(plan)
         self.lines = lines
-        payload = try Self.open(plan.payload, selfTest)
+        do throws(BootError) {
+            opened = .success(try Self.open(plan.payload, selfTest))
+        } catch {
+            guard isRestored else { throw error }
+            opened = .failure(error)
+        }
         devices = Mutex(Devices(plan: plan))
         for device in plan.devices { try open(device, taps[device.id]) }
     }
+
+    /// What is booted.
+    ///
+    /// - Throws: where its files were gone when the guest was restored.
+    func payload() throws(BootError) -> Payload { try opened.get() }
+
+    /// Why there is no payload for a reboot; nil where there is one.
+    var payloadProblem: BootError? { if case .failure(let error) = opened { error } else { nil } }
 
     /// What the machine is now, with the devices that came and without those that went: what the next life is made of.
     package var plan: MachinePlan { devices.withLock { $0.plan } }

@@ -2,6 +2,7 @@ import Boot
 import Host
 import KVM
 import Memory
+import Snapshot
 import Spec
 import VirtioBlock
 import VirtioNet
@@ -24,6 +25,9 @@ package enum MachineError: Error, Sendable, CustomStringConvertible {
         switch error {
         case let error as MachineError: self = error
         case is BootError, is DiskError, is SpecError: self = .spec("\(error)")
+        case let error as VMError:
+            self = error.kind == .failed ? .host("\(error)") : .spec("\(error)")
+        case let error as SnapshotError: self.init(sorting: VMError(error))
         case let error as NetError where error.isMistake: self = .spec("\(error)")
         default: self = .host("\(error)")
         }

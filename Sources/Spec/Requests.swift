@@ -72,15 +72,110 @@ extension SectionReader {
     }
 
     /// The path of a URL like `file:///tmp/core`.
-    func requiredFileURL(_ key: String) -> String {
-        let text = requiredText(key, "a URL like file:///tmp/core")
+    func requiredFileURL(_ key: String, example: String = "file:///tmp/core") -> String {
+        let text = requiredText(key, "a URL like \(example)")
         guard !text.isEmpty else { return "" }
         guard text.hasPrefix("file:///") else {
-            report.issue(.invalid, path.key(key), "got \(quoted(text)), expected a URL like file:///tmp/core")
+            report.issue(.invalid, path.key(key), "got \(quoted(text)), expected a URL like \(example)")
             return ""
         }
         let path = String(text.dropFirst("file://".count))
         Checks(self.path, report).filePath(key, path)
         return path
+    }
+}
+
+/// `vm.snapshot`
+package struct SnapshotRequest: Sendable, Equatable {
+    /// The directory that the snapshot is to be.
+    package let path: String
+
+    /// Reads a request in JSON.
+    package static func parse(_ bytes: [UInt8]) throws(SpecError) -> Parsed<SnapshotRequest> {
+        try RequestReading.parse(bytes) { reader in
+            let path = reader.requiredFileURL("destination_url", example: "file:///tmp/snapshot")
+            reader.finish(["destination_url"])
+            return SnapshotRequest(path: path)
+        }
+    }
+}
+
+/// `vm.restore`
+package struct RestoreRequest: Sendable, Equatable {
+    /// How the guest gets its memory.
+    package enum MemoryMode: String, CaseIterable, Sendable {
+        /// All of it is read, and checked, before the guest goes on.
+        case copy = "Copy"
+        /// A page is read when the guest first touches it.
+        case onDemand = "OnDemand"
+    }
+
+    /// A network interface whose queues come as descriptors.
+    package struct NetDescriptors: Sendable, Equatable {
+        /// The interface's id.
+        package var id: String
+        /// How many of the request's descriptors are its own.
+        package var count: Int
+
+        package init(id: String, count: Int) { (self.id, self.count) = (id, count) }
+    }
+
+    /// The snapshot's directory.
+    package var path: String
+    /// Whether the host gives the guest all its memory at once.
+    package var prefault = false
+    /// Whether the guest goes on at once; it stands still otherwise.
+    package var resume = false
+    /// How it gets its memory.
+    package var memoryMode = MemoryMode.copy
+    /// The interfaces that get descriptors, in the order of the descriptors.
+    package var net: [NetDescriptors] = []
+
+    package init(path: String) { self.path = path }
+
+    /// Reads a request in JSON.
+    package static func parse(_ bytes: [UInt8]) throws(SpecError) -> Parsed<RestoreRequest> {
+        try RequestReading.parse(bytes) { RestoreRequest($0) }
+    }
+
+    /// Reads the option list of `--restore`.
+    package static func parse(flag text: String) throws(SpecError) -> RestoreRequest {
+        let object = try RequestFlags.restore.object(text, name: "--restore")
+        let report = Report(mode: .strict)
+        guard let reader = SectionReader(.object(object), SpecPath(), report) else {
+            throw SpecError(SpecIssue(.wrongType, "--restore", "expected an option list"))
+        }
+        let request = RestoreRequest(reader)
+        if !request.net.isEmpty {
+            report.issue(
+                .invalid, SpecPath().key("net_fds"),
+                "descriptors come with the API's vm.restore; name taps in the snapshot's config.json otherwise")
+        }
+        do throws(SpecError) { try report.check() } catch {
+            let issues = error.issues.map { SpecIssue($0.kind, "--restore " + $0.path.dropFirst(2), $0.message) }
+            throw SpecError(issues) ?? error
+        }
+        return request
+    }
+
+    private init(_ reader: SectionReader) {
+        path = reader.requiredFileURL("source_url", example: "file:///tmp/snapshot")
+        prefault = reader.bool("prefault", default: false)
+        resume = reader.bool("resume", default: false)
+        memoryMode = reader.choice("memory_restore_mode", default: .copy)
+        for card in reader.sections("net_fds") {
+            let id = card.requiredText("id", "the id of a network interface")
+            // The numbers that their sender has them by say nothing here but how many there are.
+            let listed = card.items("fds").count
+            let count = card.integer("num_fds", 1...Int(Limits.netQueues.upperBound / 2)) ?? listed
+            card.finish(["id", "num_fds", "fds"])
+            net.append(NetDescriptors(id: id, count: count))
+        }
+        if prefault, memoryMode == .onDemand {
+            reader.report.issue(
+                .invalid, reader.path.key("prefault"),
+                "all memory at once contradicts memory_restore_mode OnDemand; leave one of them out")
+        }
+        reader.finish(["source_url", "prefault", "resume", "memory_restore_mode", "net_fds"])
     }
 }

@@ -77,7 +77,7 @@ enum QuickCommand: Equatable {
     /// Does what the line says; the process's exit status.
     func perform() -> Int32 {
         switch self {
-        case .run(let spec, let options): VMSession.run(options, spec: spec) { try SpecFile.read(spec) }
+        case .run(let spec, let options): VMSession.run(options, spec: spec) { .boot(try SpecFile.read(spec)) }
         case .wait(let options): VMSession.run(options, words: FlagPlaces.words) { nil }
         }
     }

@@ -20,6 +20,12 @@ struct UsageError: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
+/// What a VM of the command line begins with.
+enum VMStart: Equatable {
+    case boot(ParsedConfig)
+    case restore(RestoreRequest)
+}
+
 /// A VM in this process, from configuration to exit status.
 enum VMSession {
     /// - Parameters:
@@ -27,7 +33,7 @@ enum VMSession {
     ///   - words: says an error in the words of the user's own configuration, flags for example.
     static func run(
         _ session: SessionOptions, spec: String? = nil, words: (any Error) -> String = { "\($0)" },
-        _ configuration: () throws -> ParsedConfig?
+        _ start: () throws -> VMStart?
     ) -> Int32 {
         do {
             // The guest's output, its sockets and the log are their owner's alone.
@@ -36,7 +42,7 @@ enum VMSession {
             if let words = session.selfTest, let mistake = SelfTestCommandLine.mistake(words) {
                 throw UsageError("--self-test: \(mistake)")
             }
-            let parsed = try configuration()
+            let (parsed, saved) = try parts(start())
             let files = try session.checkedFiles(parsed, spec: spec)
             VMM.holdSignals()
             let logger = try session.makeLogger()
@@ -45,6 +51,7 @@ enum VMSession {
             var options = VMM.Options(
                 selfTest: SelfTestGuest(commandLine: session.selfTest ?? "") { SelfTestImage.elf() })
             options.survivesGuest = session.noShutdown
+            options.writer = Version.own
             options.files = files
             let monitor = try session.monitor(logger)
             options.emit = { monitor.emit($0, $1) }
@@ -56,7 +63,7 @@ enum VMSession {
                 server?.stop()
             }
             monitor.emit(.vmmStarting)
-            let outcome = try machine.run(parsed)
+            let outcome = try machine.run(parsed, restoring: saved)
             if machine.firstProgress > 0 {
                 let microseconds = (machine.firstProgress &- ProcessClock.origin) / 1000
                 logger.info("the guest's first progress code came", metadata: ["after_us": "\(microseconds)"])
@@ -64,6 +71,14 @@ enum VMSession {
             return report(outcome, logger)
         } catch {
             return fail(error, words(error))
+        }
+    }
+
+    private static func parts(_ start: VMStart?) -> (ParsedConfig?, RestoreRequest?) {
+        switch start {
+        case .boot(let parsed): (parsed, nil)
+        case .restore(let request): (nil, request)
+        case nil: (nil, nil)
         }
     }
 

@@ -110,7 +110,7 @@ import Testing
     // MARK: The command line itself
 
     @Test(arguments: [
-        (["--bogus"], "Unknown option '--bogus'"), (["run"], "Missing expected argument '<spec>'"),
+        (["--bogus"], "Unknown option '--bogus'"), (["run"], "nothing to run; name a spec's file"),
         (["run", "a", "b"], "Unexpected argument 'b'"),
         (["run", "-", "--self-test"], "Missing value for '--self-test"),
         (["check"], "Missing expected argument '<spec>'"), (["doctor", "--jsn"], "Unknown option '--jsn'"),

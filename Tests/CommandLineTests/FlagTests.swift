@@ -59,7 +59,7 @@ import Testing
     }
 
     @Test(arguments: [
-        "--restore=source_url=/x", "--balloon=size=1M", "--fs=tag=a", "--generic-vhost-user=socket=/x",
+        "--balloon=size=1M", "--fs=tag=a", "--generic-vhost-user=socket=/x",
         "--pmem=file=/x",
         "--device=path=/x", "--user-device=socket=/x", "--vdpa=path=/x", "--numa=guest_numa_id=0", "--memory-zone=id=0",
         "--pci-segment=pci_segment=0", "--rate-limit-group=id=a,bw_size=1,bw_refill_time=1",

@@ -16,7 +16,7 @@ import Testing
         let quick = try #require(QuickCommand(words), "\(line) is not taken")
         switch try swiftlet.Swiftlet.parse(words) {
         case let command as RunCommand:
-            #expect(quick == .run(spec: command.spec, SessionOptions(command.logging, command.api)))
+            #expect(quick == .run(spec: command.spec ?? "", SessionOptions(command.logging, command.api)))
         case let command as BriefVMMCommand:
             #expect(quick == .wait(SessionOptions(command.logging, command.api)))
         case let other: Issue.record("the parser says \(other)")

@@ -17,6 +17,16 @@ extension Route {
         } _: { parsed, _ in
             .coredump(path: parsed.config.path)
         },
+        .command("vm.snapshot") { request, _ throws(SpecError) in
+            try SnapshotRequest.parse(request.body)
+        } _: { parsed, _ in
+            .snapshot(path: parsed.config.path)
+        },
+        .command("vm.restore") { request, _ throws(SpecError) in
+            try RestoreRequest.parse(request.body)
+        } _: { parsed, request in
+            .restore(parsed.config, request.descriptors)
+        },
         .get("vm.info") { context in
             guard let info = context.vm.status.info else {
                 return .failure(VMError.notCreated.during("The VM info is not available"))

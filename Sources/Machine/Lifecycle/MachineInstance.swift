@@ -136,7 +136,7 @@ final class MachineInstance: Sendable {
         for block in tables.blocks { try memory.write(block.bytes, at: block.address) }
         try memory.write(ResetVector.code, at: MachineLayout.resetVector)
         details.tables(tables)
-        let loaded = try PayloadLoader.load(backends.payload, into: memory, map: plan.memory, rsdp: tables.rsdp)
+        let loaded = try PayloadLoader.load(backends.payload(), into: memory, map: plan.memory, rsdp: tables.rsdp)
         details.payload(loaded)
         return loaded
     }

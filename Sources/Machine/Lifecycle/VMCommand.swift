@@ -23,6 +23,10 @@ package enum VMCommand: Sendable {
     case nmi
     /// Writes the guest's memory and registers into a new ELF core file; a guest that runs stands still meanwhile.
     case coredump(path: String)
+    /// Writes all of the VM, which stands still, into a new directory.
+    case snapshot(path: String)
+    /// Makes a VM of a snapshot, with the tap queues that came with the request.
+    case restore(RestoreRequest, ReceivedDescriptors)
     /// Adds a disk: to the configuration, and to a guest that runs.
     case addDisk(Parsed<DiskConfig>)
     /// Adds a network interface, over the tap queues that came with the request if any did.
@@ -57,6 +61,8 @@ package enum VMCommand: Sendable {
         case .powerButton: "The power button could not be pressed"
         case .nmi: "The NMI could not be raised"
         case .coredump: "The core file could not be written"
+        case .snapshot: "The snapshot could not be taken"
+        case .restore: "The VM could not be restored"
         case .addDisk: "The disk could not be added to the VM"
         case .addNet: "The network interface could not be added to the VM"
         case .addVsock: "The vsock device could not be added to the VM"

@@ -1,5 +1,6 @@
 import Host
 import KVM
+import Snapshot
 import Spec
 
 /// The commands, on the control thread.
@@ -10,6 +11,8 @@ extension VMM {
             return .success(try perform(command))
         } catch let error as VMError {
             return .failure(error.during(command.words))
+        } catch let error as SnapshotError {
+            return .failure(VMError(error).during(command.words))
         } catch let error as SpecError {
             return .failure(VMError(error).during(command.words))
         } catch {
@@ -39,6 +42,8 @@ extension VMM {
         case .powerButton: try running().pressPowerButton()
         case .nmi: try running().raiseNMI()
         case .coredump(let path): try coredump(path)
+        case .snapshot(let path): try snapshot(to: path)
+        case .restore(let request, let descriptors): try restore(request, descriptors)
         case .addDisk(let disk): return try add(disk)
         case .addNet(let net, let descriptors): return try add(net, descriptors)
         case .addVsock(let vsock): return try add(vsock)
@@ -124,7 +129,8 @@ extension VMM {
         emit(.booted)
     }
 
-    private func startLife() throws {
+    /// Starts a life of the guest: from its payload, or from where a saved one stood, and then standing still.
+    func startLife(from source: MachineSource? = nil) throws {
         guard let vm, let backends = vm.backends else { throw VMError.notBooted }
         life += 1
         let (life, mailbox, logger, emit) = (life, controller.mailbox, logger, options.emit)
@@ -137,11 +143,13 @@ extension VMM {
                 phase: { logger.info("\($0) ready: \($1)") }, details: BootDetails(logger: logger),
                 ejected: { mailbox.send(.ejected(life: life, slot: $0)) },
                 driverChanged: { emit($1 ? .deviceActivated : .deviceReset, ["id": $0]) },
-                isCancelled: { [controller] in controller.isEnding }))
-        try instance.start()
+                isCancelled: { [controller] in controller.isEnding }), from: source)
+        if source == nil { try instance.start() } else { try instance.startPaused() }
         vm.instance = instance
-        vm.isPaused = false
-        logger.info("the guest runs", metadata: ["vcpus": "\(vm.plan.processors.boot)"])
+        vm.isPaused = source != nil
+        logger.info(
+            source == nil ? "the guest runs" : "the guest is restored",
+            metadata: ["vcpus": "\(vm.plan.processors.boot)"])
         publish()
     }
 
@@ -217,7 +225,7 @@ extension VMM {
         if let failure { throw failure }
     }
 
-    private func resume() throws {
+    func resume() throws {
         let instance = try running()
         guard vm?.isPaused == true else { throw VMError(.failed, ["VM is not paused"]) }
         emit(.resuming)

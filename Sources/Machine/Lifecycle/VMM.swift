@@ -15,6 +15,8 @@ package final class VMM {
     package struct Options: Sendable {
         /// What boots without a payload.
         package var selfTest: SelfTestGuest
+        /// The program and its version, as snapshots name their writer.
+        package var writer = "swiftlet"
         /// ms from the first boot on after which the VM is stopped and taken for dead; nil for ever.
         package var limit: UInt64?
         /// Whether the process goes on, for its API's clients, when the guest powers off or dies.
@@ -56,9 +58,13 @@ package final class VMM {
 
     /// Runs until the guest, a client, the terminal's user or a signal ends the VM.
     ///
-    /// - Parameter config: a VM to create and boot at once; nil waits for the commands of clients.
+    /// - Parameters:
+    ///   - config: a VM to create and boot at once; nil waits for the commands of clients.
+    ///   - saved: a snapshot to make the VM of instead.
     /// - Throws: what keeps that VM from being made; nothing of it is left then.
-    package func run(_ config: ParsedConfig? = nil) throws(MachineError) -> MachineOutcome {
+    package func run(
+        _ config: ParsedConfig? = nil, restoring saved: RestoreRequest? = nil
+    ) throws(MachineError) -> MachineOutcome {
         try MachineError.sorted {
             let signals = try SignalFD(Self.signals)
             let epoll = try Epoll()
@@ -69,6 +75,11 @@ package final class VMM {
                 try create(config)
                 do { try boot() } catch {
                     // What is in the way of the boot is the end that is asked for: it comes below.
+                    guard controller.isEnding else { throw error }
+                }
+            }
+            if let saved {
+                do { try restore(saved, ReceivedDescriptors()) } catch {
                     guard controller.isEnding else { throw error }
                 }
             }

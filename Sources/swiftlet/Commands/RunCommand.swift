@@ -13,14 +13,31 @@ struct RunCommand: ParsableCommand {
             """)
 
     @Argument(help: "The spec's file, or - for standard input.", completion: .file(extensions: ["json"]))
-    var spec: String
+    var spec: String?
+
+    @Option(help: "Go on with the VM of this snapshot's directory in place of a spec.", completion: .directory)
+    var restore: String?
 
     @OptionGroup var logging: LoggingOptions
 
     @OptionGroup var api: APIOptions
 
     func run() throws {
-        let status = VMSession.run(SessionOptions(logging, api), spec: spec) { try SpecFile.read(spec) }
+        let status = VMSession.run(SessionOptions(logging, api), spec: spec) { try start() }
         throw ExitCode(status)
+    }
+
+    private func start() throws -> VMStart {
+        switch (spec, restore) {
+        case (let spec?, nil): return .boot(try SpecFile.read(spec))
+        case (nil, let directory?):
+            var request = RestoreRequest(path: directory)
+            request.resume = true
+            return .restore(request)
+        case (nil, nil):
+            throw UsageError(
+                "nothing to run; name a spec's file, or --restore and a snapshot's directory (see swiftlet --help)")
+        case (_?, _?): throw UsageError("--restore: a snapshot has its VM's own spec; leave out one of them")
+        }
     }
 }

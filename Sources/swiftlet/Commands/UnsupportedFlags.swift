@@ -2,7 +2,6 @@ import ArgumentParser
 
 /// Flags of `cloud-hypervisor` that this version refuses by name, those of its optional parts among them.
 struct UnsupportedFlags: ParsableArguments {
-    @Option(help: .hidden) var restore: String?
     @Option(help: .hidden) var balloon: String?
     @Option(parsing: .upToNextOption, help: .hidden) var fs: [String] = []
     @Option(parsing: .upToNextOption, help: .hidden) var genericVhostUser: [String] = []
@@ -26,7 +25,7 @@ struct UnsupportedFlags: ParsableArguments {
     /// Throws for the first of them that is given.
     func refuse() throws(UsageError) {
         let given: [(String, Bool)] = [
-            ("restore", restore != nil), ("balloon", balloon != nil), ("fs", !fs.isEmpty),
+            ("balloon", balloon != nil), ("fs", !fs.isEmpty),
             ("generic-vhost-user", !genericVhostUser.isEmpty), ("pmem", !pmem.isEmpty), ("device", !device.isEmpty),
             ("user-device", !userDevice.isEmpty), ("vdpa", !vdpa.isEmpty), ("numa", !numa.isEmpty),
             ("memory-zone", !memoryZone.isEmpty), ("pci-segment", !pciSegment.isEmpty),

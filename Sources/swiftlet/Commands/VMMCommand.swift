@@ -20,7 +20,7 @@ struct VMMCommand: ParsableCommand {
         let status = VMSession.run(SessionOptions(logging, api), words: FlagPlaces.words) {
             try later.refuse()
             try filter.refuse()
-            return try machine.configuration(api)
+            return try machine.start(api)
         }
         throw ExitCode(status)
     }
@@ -38,7 +38,7 @@ struct BriefVMMCommand: ParsableCommand {
     func run() throws {
         let status = VMSession.run(SessionOptions(logging, api), words: FlagPlaces.words) {
             try filter.refuse()
-            return try machine.configuration(api)
+            return try machine.start(api)
         }
         throw ExitCode(status)
     }
@@ -75,15 +75,32 @@ struct MachineFlags: ParsableArguments {
     @Option(help: "off|null|tty|pty|file=PATH|socket=PATH") var console: String?
     @Option(help: "off|null|tty|pty|file=PATH,iobase=PORT") var debugConsole: String?
     @Option(help: "cid=N,socket=PATH,id=ID") var vsock: String?
+    @Option(help: "source_url=file:///DIRECTORY,resume=on,prefault=on,memory_restore_mode=copy|ondemand")
+    var restore: String?
 
     /// The VM of the flags; nil where clients are to create one.
-    func configuration(_ api: APIOptions) throws -> ParsedConfig? {
+    func start(_ api: APIOptions) throws -> VMStart? {
+        guard let restore else { return try configuration(api).map { .boot($0) } }
+        guard flags.isEmpty, kernel == nil, firmware == nil else {
+            throw UsageError(
+                "--restore: a snapshot has its VM's configuration, which other flags cannot change; give --restore alone"
+            )
+        }
+        return .restore(try RestoreRequest.parse(flag: restore))
+    }
+
+    private var flags: VMFlags {
         var flags = VMFlags()
         (flags.kernel, flags.firmware, flags.cmdline, flags.initramfs) = (kernel, firmware, cmdline, initramfs)
         (flags.cpus, flags.memory, flags.rng) = (cpus, memory, rng)
         (flags.disks, flags.net) = (disk, net)
         (flags.serial, flags.console, flags.debugConsole) = (serial, console, debugConsole)
         flags.vsock = vsock
+        return flags
+    }
+
+    private func configuration(_ api: APIOptions) throws -> ParsedConfig? {
+        let flags = flags
         guard kernel != nil || firmware != nil else {
             if flags.isEmpty, api.apiSocket != nil { return nil }
             throw UsageError(

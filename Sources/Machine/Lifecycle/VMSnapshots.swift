@@ -1,0 +1,213 @@
+import Host
+import KVM
+import Memory
+import Snapshot
+import Spec
+import VirtioNet
+
+/// Snapshots of the VM, and the VM from one, on the control thread.
+extension VMM {
+    // MARK: Saving
+
+    /// Writes all of the VM, which stands still, into a new directory.
+    ///
+    /// - Throws: when the VM runs or a device is on its way out, and whatever keeps the directory from being written: there
+    ///   is none then, and the VM is as it was.
+    func snapshot(to path: String) throws {
+        let instance = try running()
+        guard let vm, let backends = vm.backends, vm.isPaused else {
+            throw VMError(.failed, ["VM is not paused: pause it first"])
+        }
+        let leaving = instance.pendingRemovals
+        guard leaving.isEmpty else {
+            throw VMError(
+                .failed,
+                [
+                    "the guest was asked to let \(leaving.joined(separator: ", ")) go and still has it; resume the VM and "
+                        + "wait for the event device-removed"
+                ])
+        }
+        emit(.snapshotting)
+        let state = try instance.saveState(backends.plan)
+        let contents = SnapshotContents(
+            writer: options.writer, config: Array(vm.config.json.text().utf8), state: try state.encoded(),
+            needs: instance.needs)
+        let hadPlace = Self.clearPlace(path)
+        do {
+            let writer = try SnapshotWriter(path)
+            try writer.write(contents, memory: LiveMemory(instance.memory.snapshotRegions))
+            let manifest = try writer.commit()
+            logger.info(
+                "the snapshot is complete",
+                metadata: ["path": "\(path)", "id": "\(manifest.id)", "bytes": "\(manifest.memory.dataBytes)"])
+        } catch {
+            if hadPlace { try? Directory.make(path) }
+            throw error
+        }
+        emit(.snapshotted)
+    }
+
+    /// Removes an empty directory of the snapshot's name: clients of Cloud Hypervisor make it beforehand.
+    private static func clearPlace(_ path: String) -> Bool {
+        guard let entries = try? Directory.entries(path), entries.isEmpty else { return false }
+        return (try? Directory.removeWithFiles(path)) != nil
+    }
+
+    // MARK: Restoring
+
+    /// Makes a VM of a snapshot; it stands still then, unless it is to go on.
+    ///
+    /// - Throws: with the file and the field that is wrong, or what the host lacks; nothing of the VM is left then.
+    func restore(_ request: RestoreRequest, _ descriptors: ReceivedDescriptors) throws {
+        guard vm == nil else { throw VMError(.failed, ["VM is already created"]) }
+        emit(.restoring)
+        let chain = try SnapshotChain(opening: request.path)
+        try checkNeeds(chain.manifest.needs, chain.top.path)
+        let document = try chain.top.state()
+        var parsed = try Self.configuration(chain.top)
+        for warning in parsed.warnings { logger.warning("\(chain.top.path): \(warning)") }
+        var config = parsed.config
+        config.memory.prefault = request.prefault
+        if request.memoryMode == .onDemand { try Self.checkOnDemand(config.memory) }
+        parsed = ParsedConfig(config: config, warnings: [])
+        try create(parsed)
+        do {
+            try restoreLife(request, chain, document, descriptors)
+            emit(.restored)
+            if request.resume { try resume() }
+        } catch {
+            delete()
+            throw error
+        }
+    }
+
+    private func restoreLife(
+        _ request: RestoreRequest, _ chain: SnapshotChain, _ document: StateDocument, _ descriptors: ReceivedDescriptors
+    ) throws {
+        guard let vm else { throw VMError.notCreated }
+        startLimit()
+        let saved = try document.read(SavedMachine.self, of: StateName.machine)
+        let plan = try vm.plan.placed(as: saved)
+        vm.taps = try adopt(descriptors, request.net, plan)
+        let backends: Backends
+        do {
+            backends = try Backends(
+                plan, selfTest: options.selfTest, lines: vm.lines, taps: vm.taps, isRestored: true)
+        } catch { throw PlannedFiles.completed(error, plan) }
+        if let problem = backends.payloadProblem {
+            logger.warning("the restored VM cannot reboot: \(problem)")
+        }
+        vm.backends = backends
+        let source = MachineSource(document: document) { [controller] memory in
+            switch request.memoryMode {
+            case .copy: try chain.copyMemory(into: memory.snapshotRegions) { controller.isEnding }
+            case .onDemand: try chain.mapMemory(into: memory.snapshotRegions)
+            }
+        }
+        do {
+            try startLife(from: source)
+        } catch let error as SnapshotError {
+            // The state's errors name the field; the file is known here.
+            throw error.file == nil
+                ? SnapshotError(error.kind, file: "\(chain.top.path)/state.json", field: error.field, error.words)
+                : error
+        }
+    }
+
+    private static func configuration(_ snapshot: SnapshotDirectory) throws(VMError) -> ParsedConfig {
+        do throws(SpecError) {
+            return try VMConfig.parse(snapshot.config, mode: .lenient)
+        } catch {
+            throw VMError(error).during("\(snapshot.path)/config.json cannot be used")
+        }
+    }
+
+    /// Memory that shows the snapshot's file page by page is private to this process and has its page size.
+    private static func checkOnDemand(_ memory: MemoryConfig) throws(VMError) {
+        let reason = memory.shared ? "shared memory ($.memory.shared)" : "huge pages ($.memory.hugepages)"
+        guard memory.shared || memory.hugepages else { return }
+        throw VMError(
+            .invalid,
+            ["$.memory_restore_mode: the VM has \(reason), which cannot be mapped from a file; use Copy"])
+    }
+
+    /// Refuses a snapshot of a guest that uses what this host does not have.
+    private func checkNeeds(_ needs: SnapshotNeeds, _ path: String) throws {
+        let system = try KVMSystem()
+        var missing = CPUIDNeeds.missing(needs.cpuid, in: try system.supportedCPUID())
+        for name in needs.kvm {
+            let known = (KVMCapability.required + KVMCapability.optional + [.specialRegisters2, .xsave])
+                .first { $0.name == name }
+            if known.map({ system.value(of: $0) == 0 }) ?? true { missing.append(name) }
+        }
+        guard !missing.isEmpty else { return }
+        throw VMError(
+            .failed,
+            [
+                "the snapshot \(path) needs what this host does not have: \(missing.joined(separator: "; ")); restore it on "
+                    + "a host like the one that it was taken on"
+            ])
+    }
+
+    /// Takes over the queues that came for the VM's network interfaces.
+    private func adopt(
+        _ descriptors: ReceivedDescriptors, _ cards: [RestoreRequest.NetDescriptors], _ plan: MachinePlan
+    ) throws -> [String: AdoptedTaps] {
+        let wanted = cards.reduce(0) { $0 + $1.count }
+        guard wanted == descriptors.count else {
+            throw VMError(
+                .invalid, ["$.net_fds: \(wanted) descriptors are named and \(descriptors.count) came with the request"])
+        }
+        var taps: [String: AdoptedTaps] = [:]
+        for (index, card) in cards.enumerated() {
+            let place = "$.net_fds[\(index)]"
+            let device = plan.devices.first { $0.id == card.id }
+            guard case .net(let settings)? = device?.kind, taps[card.id] == nil else {
+                throw VMError(
+                    .invalid, ["\(place).id: \"\(card.id)\" is no network interface of the snapshot, or named twice"])
+            }
+            let own = ReceivedDescriptors()
+            for _ in 0..<card.count {
+                if let descriptor = descriptors.takeFirst() { own.append(owning: [descriptor.release()]) }
+            }
+            do throws(NetError) {
+                let adopted = try AdoptedTaps(own, at: "\(place).num_fds")
+                try adopted.check(pairs: settings.pairs, at: "\(place).num_fds")
+                taps[card.id] = adopted
+            } catch {
+                throw VMError(.invalid, ["\(error)"])
+            }
+        }
+        return taps
+    }
+}
+
+extension GuestMemory {
+    /// The regions as snapshots have them.
+    fileprivate var snapshotRegions: [MemoryRegion] {
+        hostRanges.map { MemoryRegion(guestAddress: $0.address, host: $0.host, owner: self) }
+    }
+}
+
+extension MachineInstance {
+    /// What a host needs to go on with this guest.
+    fileprivate var needs: SnapshotNeeds {
+        let sizes = try? VCPUStateSizes(machine)
+        var names = [KVMCapability.xsave.name, KVMCapability.xcrs.name]
+        if sizes?.hasSpecialRegisters2 == true { names.append(KVMCapability.specialRegisters2.name) }
+        return SnapshotNeeds(cpuid: CPUIDNeeds.of(runners.first?.handle.cpuid ?? []), kvm: names)
+    }
+}
+
+extension VMError {
+    /// An error of a snapshot's directory.
+    init(_ error: SnapshotError) {
+        let kind: Kind =
+            switch error.kind {
+            case .exists: .conflict
+            case .host, .noSpace, .cancelled: .failed
+            default: .invalid
+            }
+        self.init(kind, [error.description])
+    }
+}

@@ -1,0 +1,109 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Snapshots by curl: a VM goes on in another process.
+@Suite(.timeLimit(.minutes(2))) struct SnapshotTests {
+    /// A guest that reads its disk without a break and tells how often, every 100 ms of its own clock.
+    private func load(_ vmm: TestVMM, disk: String) throws {
+        try vmm.put(
+            "vm.create",
+            vmm.config(
+                #""disks":[{"path":"\#(disk)","image_type":"Raw","id":"data"}],"vsock":{"cid":5,"socket":"\#(vmm.scratch.path("vsock"))"}"#
+            ))
+        try vmm.put("vm.boot")
+        try vmm.expectSerial("requests")
+    }
+
+    @Test(arguments: ["Copy", "OnDemand"]) func aVMGoesOnInAnotherProcess(_ mode: String) throws {
+        let scratch = try ScratchDirectory("snapshot")
+        let disk = try scratch.sparse("disk", bytes: 1 << 20)
+        let first = try TestVMM(selfTest: "mode=disk-load seconds=60")
+        try load(first, disk: disk)
+        let url = #"{"destination_url":"file://\#(scratch.path("snap"))"}"#
+        #expect(try first.curl("PUT", "vm.snapshot", url).status == 500)
+        try first.put("vm.pause")
+        try first.put("vm.snapshot", url)
+        #expect(try first.expect(409, "PUT", "vm.snapshot", url).text.contains("this exists"))
+        // The VM is as it was, and goes on.
+        try first.put("vm.resume")
+        let before = first.serial.utf8.count
+        #expect(Deadline.seconds(10).wait { first.serial.utf8.count > before })
+        let info = try first.expect(200, "GET", "vm.info").json
+        try first.put("vm.delete")
+
+        let second = try TestVMM(selfTest: "mode=disk-load seconds=60")
+        let source = #""source_url":"file://\#(scratch.path("snap"))","memory_restore_mode":"\#(mode)""#
+        try second.put("vm.restore", "{\(source)}")
+        #expect(try second.state() == "Paused")
+        #expect(second.threads.contains("vcpu0"))
+        let restored = try second.expect(200, "GET", "vm.info").json
+        #expect(restored.config.disks.count == 1 && restored.memory_actual_size.int == info.memory_actual_size.int)
+        #expect(try second.curl("PUT", "vm.restore", "{\(source)}").status == 500)
+        // The serial port's file is the snapshot's own.
+        #expect(first.serial.isEmpty)
+        try second.put("vm.resume")
+        #expect(Deadline.seconds(20).wait { first.serial.contains("requests") }, "\(second.evidence)")
+        #expect(!first.serial.contains("FAILED"))
+        // A reboot finds the payload again.
+        try second.put("vm.reboot")
+        #expect(try second.state() == "Running")
+        try second.put("vm.delete")
+
+        // At once, and again from the same directory.
+        try second.put("vm.restore", #"{\#(source),"resume":true}"#)
+        #expect(try second.state() == "Running")
+        #expect(Deadline.seconds(20).wait { first.serial.contains("requests") }, "\(second.evidence)")
+    }
+
+    @Test func anEmptyDirectoryMayBeThere() throws {
+        let vmm = try TestVMM()
+        try vmm.put("vm.create", vmm.config())
+        try vmm.put("vm.boot")
+        try vmm.put("vm.pause")
+        let path = vmm.scratch.path("snap")
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+        try vmm.put("vm.snapshot", #"{"destination_url":"file://\#(path)"}"#)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: path).contains("state.json"))
+    }
+
+    @Test func whatCannotBeRestoredIsRefusedByFileAndField() throws {
+        let vmm = try TestVMM()
+        func refusal(_ body: String, _ status: Int = 400) throws -> String {
+            try vmm.expect(status, "PUT", "vm.restore", body).text
+        }
+        #expect(try refusal("{}").contains("$.source_url: missing"))
+        #expect(try refusal(#"{"source_url":"/x"}"#).contains("$.source_url: got"))
+        #expect(try refusal(#"{"source_url":"file:///nowhere/at/all"}"#).contains("/nowhere/at/all: there is no such"))
+        #expect(try refusal(#"{"source_url":"file:///tmp","memory_restore_mode":"Later"}"#).contains("Copy, OnDemand"))
+        let contradiction = #"{"source_url":"file:///tmp","memory_restore_mode":"OnDemand","prefault":true}"#
+        #expect(try refusal(contradiction).contains("$.prefault"))
+        #expect(try vmm.expect(400, "PUT", "vm.snapshot", "{}").text.contains("$.destination_url: missing"))
+        #expect(try vmm.expect(404, "PUT", "vm.snapshot", #"{"destination_url":"file:///tmp/x"}"#).status == 404)
+
+        try vmm.put("vm.create", vmm.config())
+        try vmm.put("vm.boot")
+        try vmm.put("vm.pause")
+        let nowhere = #"{"destination_url":"file:///nowhere/at/all"}"#
+        #expect(try vmm.expect(500, "PUT", "vm.snapshot", nowhere).text.contains("no directory to put"))
+        let path = vmm.scratch.path("snap")
+        try vmm.put("vm.snapshot", #"{"destination_url":"file://\#(path)"}"#)
+        try vmm.put("vm.delete")
+        let source = #""source_url":"file://\#(path)""#
+        let named = #"{\#(source),"net_fds":[{"id":"n","num_fds":1}]}"#
+        #expect(try refusal(named).contains("1 descriptors are named and 0 came"))
+        #expect(try vmm.state() == nil)
+        // A bit that flipped, and a file that is gone; nothing of the VM is left, and the sound directory is restored.
+        let state = try Data(contentsOf: URL(filePath: path + "/state.json"))
+        var broken = state
+        broken[broken.count / 2] ^= 1
+        try broken.write(to: URL(filePath: path + "/state.json"))
+        #expect(try refusal("{\(source)}").contains("state.json"))
+        try FileManager.default.removeItem(atPath: path + "/state.json")
+        #expect(try refusal("{\(source)}").contains("state.json: this file of the snapshot is missing"))
+        #expect(try vmm.state() == nil && !vmm.threads.contains("vcpu0"))
+        try state.write(to: URL(filePath: path + "/state.json"))
+        try vmm.put("vm.restore", "{\(source)}")
+        #expect(try vmm.state() == "Paused")
+    }
+}
