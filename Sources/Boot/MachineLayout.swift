@@ -11,6 +11,8 @@ package enum MachineLayout {
     package static let biosArea: Range<UInt64> = 0xA_0000..<0x10_0000
     /// The ACPI tables, the RSDP at the first byte; a guest that scans for the RSDP (ACPI 6.5, 5.2.5.1) finds it here.
     package static let acpiTables: Range<UInt64> = 0xE_0000..<0xF_F000
+    /// The VM's generation id, 16 bytes in memory that no guest takes for RAM of its own.
+    package static let generationID: UInt64 = 0xF_F000
     /// Where a processor starts in real mode after a reset, 16 bytes before the end of the BIOS area.
     package static let resetVector: UInt64 = 0xF_FFF0
     /// Where the RSDP lies.
@@ -146,4 +148,6 @@ package struct ACPIEvent: OptionSet, Sendable {
     package static let powerButton = ACPIEvent(rawValue: 1 << 0)
     /// A PCI device came, or is asked to leave; the hot-plug registers say which.
     package static let pciHotPlug = ACPIEvent(rawValue: 1 << 1)
+    /// The VM has another generation id: it goes on from a snapshot.
+    package static let generation = ACPIEvent(rawValue: 1 << 2)
 }

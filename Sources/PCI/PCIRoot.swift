@@ -10,6 +10,8 @@ package struct PCIRootState: SavedState {
     package var portAddress: UInt32
     /// The slots of the functions whose ranges are decoded.
     package var decoding: [Int]
+
+    package init(portAddress: UInt32, decoding: [Int]) { (self.portAddress, self.decoding) = (portAddress, decoding) }
 }
 
 /// The root complex: bus 0 with its functions, the two ways to configuration space, and the decoding of their ranges.

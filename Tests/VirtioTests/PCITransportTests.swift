@@ -49,6 +49,7 @@ struct TransportBench {
     let interrupts = FakeInterrupts()
     let notifications = FakeNotifications()
     let reports: Reports
+    let memory: GuestMemory
     let transport: PCITransport
     static let base: UInt64 = 0x10_0000_8000
 
@@ -59,10 +60,11 @@ struct TransportBench {
 
     init(queues: Int = 2) throws {
         device = FakeDevice(queues: queues)
+        memory = try makeMemory()
         let reports = Reports()
         self.reports = reports
         var environment = PCITransportEnvironment(
-            memory: try makeMemory(), connector: interrupts, notifier: notifications,
+            memory: memory, connector: interrupts, notifier: notifications,
             report: { id, what in reports.lines.withLock { $0.append("\(id): \(what)") } })
         environment.note = { id, what in reports.notes.withLock { $0.append("\(id): \(what)") } }
         transport = try PCITransport(device, at: Self.base, environment)

@@ -5,7 +5,7 @@
 enum DSDT {
     static func bytes(_ machine: ACPIMachine) throws(ACPIError) -> [UInt8] {
         var devices = [
-            try pciRoot(machine), try motherboard(machine.pci), powerButton, eventDevice(machine.power),
+            try pciRoot(machine), try motherboard(machine.pci), powerButton, generation, eventDevice(machine.power),
         ]
         if machine.devices.contains(.serial) { devices.append(serial) }
         if machine.devices.contains(.clock) { devices.append(clock) }
@@ -50,6 +50,20 @@ enum DSDT {
     /// The power button, as a device that gets notifications (ACPI 6.5, 4.8.3.2).
     private static var powerButton: AMLTerm { .device("PWRB", [.name("_HID", .eisaID("PNP0C0C"))]) }
 
+    /// The device of the VM's generation id (Microsoft, "Virtual Machine Generation ID"): `ADDR` tells where it lies, the
+    /// lower half of the address first. Linux finds it by its compatible id and gives its random numbers a new seed at
+    /// the notification.
+    private static var generation: AMLTerm {
+        let address = MachineLayout.generationID
+        return .device(
+            "VGEN",
+            [
+                .name("_HID", .string("SWLT0001")), .name("_CID", .string("VM_Gen_Counter")),
+                .name("_DDN", .string("VM_Gen_Counter")),
+                .name("ADDR", .package([.integer(address & 0xFFFF_FFFF), .integer(address >> 32)])),
+            ])
+    }
+
     /// The generic event device (ACPI 6.5, 5.6.9): its interrupt makes the guest run `_EVT`, which reads the register
     /// of pending events once, for that clears it, and hands each event to its device.
     private static func eventDevice(_ power: ACPIMachine.Power) -> AMLTerm {
@@ -73,6 +87,9 @@ enum DSDT {
                         .if(
                             .and(events, .integer(UInt64(ACPIEvent.pciHotPlug.rawValue))),
                             then: [.call("\\_SB_.PCI0.\(DSDTSlots.scanMethod)")]),
+                        .if(
+                            .and(events, .integer(UInt64(ACPIEvent.generation.rawValue))),
+                            then: [.notify("\\_SB_.VGEN", .integer(0x80))]),
                     ]),
             ])
     }

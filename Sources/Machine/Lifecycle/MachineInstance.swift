@@ -87,6 +87,7 @@ final class MachineInstance: Sendable {
         let handles: [VCPUHandle]
         if let saved {
             try saved.loadMemory(memory)
+            try Self.renewGeneration(memory)
             events.phase("payload", "the memory of the snapshot")
             handles = try Self.createBareVCPUs(plan, system, machine)
         } else {
@@ -120,6 +121,12 @@ final class MachineInstance: Sendable {
         }
     }
 
+    /// Gives the VM an id that no other has: by it a guest from a snapshot learns that it is not the only one.
+    private static func renewGeneration(_ memory: GuestMemory) throws {
+        try memory.write(UInt64.random(in: .min ... .max), at: MachineLayout.generationID)
+        try memory.write(UInt64.random(in: .min ... .max), at: MachineLayout.generationID + 8)
+    }
+
     private static func loadPayload(
         _ backends: Backends, _ memory: GuestMemory, _ details: BootDetails
     ) throws -> LoadedPayload {
@@ -135,6 +142,7 @@ final class MachineInstance: Sendable {
         let tables = try ACPITables.build(description)
         for block in tables.blocks { try memory.write(block.bytes, at: block.address) }
         try memory.write(ResetVector.code, at: MachineLayout.resetVector)
+        try renewGeneration(memory)
         details.tables(tables)
         let loaded = try PayloadLoader.load(backends.payload(), into: memory, map: plan.memory, rsdp: tables.rsdp)
         details.payload(loaded)

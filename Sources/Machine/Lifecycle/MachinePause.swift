@@ -1,3 +1,4 @@
+import Boot
 import Host
 import KVM
 
@@ -50,7 +51,10 @@ extension MachineInstance {
         }
         stoppedTime.withLock { $0 = nil }
         for transport in transports { transport.resume() }
-        if stopped?.isRestored == true { legacy.serial?.goOn() }
+        if stopped?.isRestored == true {
+            legacy.serial?.goOn()
+            acpi.raise(ACPIEvent.generation.rawValue)
+        }
         for runner in runners { runner.unpark() }
     }
 

@@ -32,25 +32,13 @@ extension VMM {
         let contents = SnapshotContents(
             writer: options.writer, config: Array(vm.config.json.text().utf8), state: try state.encoded(),
             needs: instance.needs)
-        let hadPlace = Self.clearPlace(path)
-        do {
-            let writer = try SnapshotWriter(path)
-            try writer.write(contents, memory: LiveMemory(instance.memory.snapshotRegions))
-            let manifest = try writer.commit()
-            logger.info(
-                "the snapshot is complete",
-                metadata: ["path": "\(path)", "id": "\(manifest.id)", "bytes": "\(manifest.memory.dataBytes)"])
-        } catch {
-            if hadPlace { try? Directory.make(path) }
-            throw error
-        }
+        let writer = try SnapshotWriter(path, replacesEmptyDirectory: true)
+        try writer.write(contents, memory: LiveMemory(instance.memory.snapshotRegions))
+        let manifest = try writer.commit()
+        logger.info(
+            "the snapshot is complete",
+            metadata: ["path": "\(path)", "id": "\(manifest.id)", "bytes": "\(manifest.memory.dataBytes)"])
         emit(.snapshotted)
-    }
-
-    /// Removes an empty directory of the snapshot's name: clients of Cloud Hypervisor make it beforehand.
-    private static func clearPlace(_ path: String) -> Bool {
-        guard let entries = try? Directory.entries(path), entries.isEmpty else { return false }
-        return (try? Directory.removeWithFiles(path)) != nil
     }
 
     // MARK: Restoring

@@ -115,6 +115,7 @@ enum ACPICA {
             let text = try disassembled(dsdt, in: directory)
             for expected in [
                 "EisaId (\"PNP0A08\")", "EisaId (\"PNP0A03\")", "EisaId (\"PNP0C02\")", "EisaId (\"PNP0C0C\")",
+                "\"VM_Gen_Counter\"", "Notify (\\_SB.VGEN, 0x80)",
                 "EisaId (\"PNP0501\")", "EisaId (\"PNP0B00\")", "\"ACPI0013\"",
                 "ToUUID (\"33db4d5b-1ff7-401c-9657-7441c03dd766\")",
                 "OperationRegion (EVTR, SystemIO, 0x0604, 0x04)", "Notify (\\_SB.PWRB, 0x80)",

@@ -17,6 +17,9 @@ import Testing
         #expect(MachineLayout.biosArea.contains(MachineLayout.acpiTables.lowerBound))
         #expect(MachineLayout.acpiTables.count == 124 << 10)
         #expect(!MachineLayout.acpiTables.contains(MachineLayout.resetVector))
+        let generation = MachineLayout.generationID..<MachineLayout.generationID + 16
+        #expect(!MachineLayout.acpiTables.overlaps(generation) && generation.upperBound <= MachineLayout.resetVector)
+        #expect(MachineLayout.biosArea.contains(generation.lowerBound) && generation.lowerBound % 4096 == 0)
         #expect(MachineLayout.biosArea.contains(MachineLayout.resetVector))
         #expect(MachineLayout.rsdp % 16 == 0)
     }

@@ -59,7 +59,7 @@ import Testing
         let expected = ["01", "03"].flatMap { value in [1, 9, 17, 25].map { "\(name($0)) \(value)" } }
         #expect(notifications(printed).sorted() == expected.sorted(), "\(printed)")
         // Without the event's bit nobody looks at the registers.
-        #expect(notifications(try interpret(["execute \\_SB.GED._EVT 5"], registers: 0x04)) == [])
+        #expect(notifications(try interpret(["execute \\_SB.GED._EVT 5"], registers: 0x08)) == [])
     }
 
     @Test(arguments: [1, 2, 31]) func ejectingNamesTheSlot(_ slot: Int) throws {
