@@ -55,18 +55,31 @@ final class MachineInstance: Sendable {
     /// - Parameter saved: what it goes on from; nil boots it. It stands still then, as after `pause`.
     init(_ backends: Backends, _ events: InstanceEvents, from saved: MachineSource? = nil) throws {
         plan = backends.plan
-        let system = try KVMSystem()
-        machine = try system.createVM()
+        let system = try KVMFile()
         let details = events.details
-        details.capabilities(system)
-        try Self.preparePlatform(machine, system)
+        details.capabilities(system.kvm)
+        try VMCreation.check(system.kvm)
         try FieldErrors.checkHugePages(plan)
         try FieldErrors.checkMemory(plan)
         let memory = try GuestMemory(plan.memory.ranges, plan.backing, unless: events.isCancelled)
-        let registration = MemoryRegistration(of: memory, in: machine)
+        let creation = VMCreation(system, with: memory)
         self.memory = memory
         details.memory(memory)
         events.phase("memory", "\(memory.size >> 20) MiB in \(memory.ranges.count) range(s)")
+
+        let entry: EntryState?
+        if let saved {
+            try saved.loadMemory(memory)
+            try Self.renewGeneration(memory)
+            events.phase("payload", "the memory of the snapshot")
+            entry = nil
+        } else {
+            let loaded = try Self.loadPayload(backends, memory, details)
+            events.phase("payload", loaded.words)
+            entry = loaded.entry
+        }
+        let (machine, registration) = try creation.finish()
+        self.machine = machine
 
         let stopping = StopFlag()
         self.stopping = stopping
@@ -84,17 +97,12 @@ final class MachineInstance: Sendable {
         legacy = try LegacyDevices(plan, backends, machine: machine, slots: slots, heard)
         serialPort = backends.lines.serial
 
-        let handles: [VCPUHandle]
-        if let saved {
-            try saved.loadMemory(memory)
-            try Self.renewGeneration(memory)
-            events.phase("payload", "the memory of the snapshot")
-            handles = try Self.createBareVCPUs(plan, system, machine)
-        } else {
-            let loaded = try Self.loadPayload(backends, memory, details)
-            events.phase("payload", loaded.words)
-            handles = try Self.createVCPUs(plan, system, machine, entry: loaded.entry, details)
-        }
+        let handles =
+            if let entry {
+                try Self.createVCPUs(plan, system.kvm, machine, entry: entry, details)
+            } else {
+                try Self.createBareVCPUs(plan, system.kvm, machine)
+            }
         try registration.finish()
         let buses = (legacy.ports, MemoryBus(pci: slots.root))
         runners = try handles.enumerated().map { index, handle in
@@ -105,20 +113,6 @@ final class MachineInstance: Sendable {
         }
         if let saved { try restore(saved.document) }
         events.phase("vcpus", "\(runners.count)")
-    }
-
-    private static func preparePlatform(_ machine: VMHandle, _ system: borrowing KVMSystem) throws(KVMError) {
-        for capability in KVMCapability.required where system.value(of: capability) == 0 {
-            throw .missing(capability: capability.name)
-        }
-        // Only Intel hosts without unrestricted guests use these pages; setting them is harmless elsewhere.
-        try machine.setIdentityMap(at: MachineLayout.kvmIdentityMap)
-        try machine.setTSS(at: MachineLayout.kvmTSS)
-        try machine.createInterruptChip()
-        if system.value(of: .x2apicAPI) != 0 {
-            // 32-bit destination ids in interrupt routes, and none of them a broadcast by accident (api.rst 7.7).
-            try machine.enable(.x2apicAPI, 3)
-        }
     }
 
     /// Gives the VM an id that no other has: by it a guest from a snapshot learns that it is not the only one.

@@ -6,9 +6,9 @@ import Synchronization
 /// The guest's RAM on its way into the VM's memory slots, beside what else is built.
 ///
 /// For each slot KVM waits until no vCPU can look at the table of before. That takes milliseconds on some hosts, and next
-/// to no processor time. So a thread asks for it, while the devices, the payload and the vCPUs are made, none of which
+/// to no processor time. So a thread asks for it, while the payload, the devices and the vCPUs are made, none of which
 /// needs the slots; the guest does, and so do notifications of queues (both wait for one lock).
-struct MemoryRegistration: ~Copyable {
+final class MemoryRegistration: Sendable {
     private let outcome: Outcome
     /// Nil where no thread could be had, and the slots were set at once.
     private let thread: Thread?
@@ -39,7 +39,7 @@ struct MemoryRegistration: ~Copyable {
     /// Waits until every slot is set.
     ///
     /// - Throws: what KVM said of the slot that it refused.
-    consuming func finish() throws(KVMError) {
+    func finish() throws(KVMError) {
         thread?.join()
         if let failure = outcome.failure.withLock({ $0 }) { throw failure }
     }
