@@ -30,6 +30,8 @@ package final class GuestMemory: @unchecked Sendable {
     private let regionCount: Int
     private let owners: [Owner]
     private let file: File?
+    /// Files that were copied into the memory and are still mapped.
+    let sources = Mutex<[Owner]>([])
 
     /// The regions in ascending order of their addresses.
     package let ranges: [MemoryRange]
@@ -106,6 +108,10 @@ package final class GuestMemory: @unchecked Sendable {
     /// The host address of a region's first byte, for KVM's memory slots and for other processes' maps.
     package func hostAddress(ofRegion index: Int) -> UInt { unsafe UInt(bitPattern: table[index].base) }
 
+    /// Unmaps the files that were copied into the memory. To do that costs a quarter of what copying them does, and
+    /// nobody waits for it, so it is left to a time when the guest has booted.
+    package func releaseSources() { sources.withLock { $0.removeAll() } }
+
     /// The memfd behind the memory when it is shared: regions lie in it one behind the other.
     package var fileDescriptor: Int32? { file?.descriptor.raw }
 
@@ -175,7 +181,14 @@ package final class GuestMemory: @unchecked Sendable {
         _ = mapping.advise(CL_MADV_DONTDUMP)
         // A kernel without these features keeps working with plain pages, so their errors are left alone.
         if backing.hugePageSize == nil {
-            _ = mapping.advise(backing.transparentHugePages ? CL_MADV_HUGEPAGE : CL_MADV_NOHUGEPAGE)
+            _ = mapping.advise(CL_MADV_NOHUGEPAGE)
+            if backing.transparentHugePages {
+                // The first huge page holds what the guest's boot needs, and the hole of a PC for ROMs: a quarter of it is
+                // ever looked at. A page that is there already makes the kernel take small ones around it.
+                // SAFETY: the mapping has at least one page, and nobody else knows of it yet.
+                unsafe mapping.base.storeBytes(of: 0, as: UInt8.self)
+                _ = mapping.advise(CL_MADV_HUGEPAGE)
+            }
         }
         if backing.mergeable { _ = mapping.advise(CL_MADV_MERGEABLE) }
     }

@@ -5,7 +5,7 @@ extension GuestMemory {
     /// Copies part of a file into guest memory that holds zeroes, as fresh memory does: pages that are zero in the file
     /// are left alone, so that the host does not allocate them.
     ///
-    /// The file is mapped, which spares a copy of what is only looked at. Where a page of it cannot be had, since the
+    /// The file is mapped, which spares a copy of what is only looked at, and stays so until `releaseSources`. Where a page of it cannot be had, since the
     /// file became shorter or its medium fails, the rest is read, and the read tells why.
     ///
     /// - Parameters:
@@ -56,16 +56,18 @@ extension GuestMemory {
                 length: skipped + count, .privateFile(descriptor: file.raw, offset: Int64(start - skipped)))
         else { return 0 }
         _ = mapping.advise(MADV_SEQUENTIAL)
+        let source = Owner(mapping)
+        sources.withLock { $0.append(source) }
         guard dirty.isTracking else {
             // SAFETY: the target range was checked, and the mapping has `count` bytes behind what is skipped.
-            return unsafe cl_copy_nonzero_pages(target, mapping.base + skipped, count, nil)
+            return unsafe cl_copy_nonzero_pages(target, source.mapping.base + skipped, count, nil)
         }
         let first = address / Self.pageSize
         let pages = Int((address + UInt64(count) - 1) / Self.pageSize - first) + 1
         var written = [UInt8](repeating: 0, count: pages)
         // SAFETY: as above; `written` has a byte for each page that the target touches.
         let done = unsafe written.withUnsafeMutableBufferPointer {
-            unsafe cl_copy_nonzero_pages(target, mapping.base + skipped, count, $0.baseAddress)
+            unsafe cl_copy_nonzero_pages(target, source.mapping.base + skipped, count, $0.baseAddress)
         }
         for page in 0..<pages where written[page] != 0 {
             markDirty((first + UInt64(page)) * Self.pageSize, Self.pageSize)

@@ -1,4 +1,5 @@
 import CLinux
+import Foundation
 import Host
 import Memory
 import TestSupport
@@ -126,6 +127,64 @@ struct GuestMemoryTests {
         let words = memory.dirty.take()
         let written = (0..<words.count * 64).filter { words[$0 / 64] >> UInt64($0 % 64) & 1 == 1 }
         #expect(written == [6, 0x12, 0x21, 0x37])
+    }
+
+    /// A page counts as zero only when each of its bytes is, wherever the one that is not stands.
+    @Test func onePageIsCopiedForOneByte() throws {
+        let page = 4096
+        let places = [0, 1, 31, 32, 511, 512, 2047, 3583, 3584, 4064, 4095]
+        let memory = try GuestMemory([MemoryRange(address: 0, size: 1 << 20)])
+        var bytes = [UInt8](repeating: 0, count: 2 * places.count * page)
+        for (index, place) in places.enumerated() { bytes[2 * index * page + place] = 0x80 }
+        let scratch = try ScratchDirectory("memory")
+        let path = try scratch.write("file", bytes)
+        let file = try FileDescriptor.open(path, 0)
+        let before = [UInt8](repeating: 0xEE, count: bytes.count)
+        try memory.write(before, at: 0)
+        try memory.loadIntoZeroes(file, offset: 0, count: bytes.count, at: 0, path: path)
+        let after = try memory.bytes(at: 0, count: bytes.count)
+        for index in 0..<(2 * places.count) {
+            let range = (index * page)..<((index + 1) * page)
+            #expect(after[range] == (index % 2 == 0 ? bytes : before)[range], "page \(index)")
+        }
+    }
+
+    /// The file is unmapped when it is told to, not while somebody waits for the copy.
+    @Test func aCopiedFileStaysMappedUntilItIsReleased() throws {
+        func isMapped(_ path: String) throws -> Bool {
+            let maps = try String(
+                decoding: FileHandle(forReadingFrom: URL(filePath: "/proc/self/maps")).readToEnd() ?? Data(),
+                as: UTF8.self)
+            return maps.contains(URL(filePath: path).lastPathComponent)
+        }
+        let memory = try GuestMemory([MemoryRange(address: 0, size: 1 << 20)])
+        let scratch = try ScratchDirectory("memory")
+        let path = try scratch.write("mapped-until-released", [UInt8](repeating: 1, count: 8192))
+        let file = try FileDescriptor.open(path, 0)
+        try memory.loadIntoZeroes(file, offset: 0, count: 8192, at: 0, path: path)
+        #expect(try isMapped(path))
+        memory.releaseSources()
+        #expect(try !isMapped(path))
+        #expect(try memory.bytes(at: 0, count: 8192) == [UInt8](repeating: 1, count: 8192))
+    }
+
+    /// Where the host has huge pages for it, a byte takes one, but not in the first two MiB, of which a guest uses little.
+    @Test func theFirstPagesAreSmall() throws {
+        let huge = 2 << 20
+        let memory = try GuestMemory([MemoryRange(address: 0, size: 8 << 20)])
+        func resident(_ address: UInt64) throws -> Int {
+            let pointer = unsafe memory.hostPointer(address, UInt64(huge))
+            guard let start = unsafe pointer else { return -1 }
+            var pages = [UInt8](repeating: 0, count: huge / 4096)
+            guard unsafe mincore(start, huge, &pages) == 0 else { return -1 }
+            return pages.count { $0 & 1 != 0 }
+        }
+        try memory.write([1], at: 0x10_0000)
+        try memory.write([1], at: 0x40_0000)
+        #expect(try resident(0) == 2)
+        let setting = try? String(contentsOfFile: "/sys/kernel/mm/transparent_hugepage/enabled", encoding: .utf8)
+        if let setting, !setting.contains("[never]") { #expect(try resident(0x40_0000) == huge / 4096) }
+        #expect(try resident(0x60_0000) == 0)
     }
 
     @Test func aFileThatEndsEarlyIsNamed() throws {

@@ -147,6 +147,7 @@ extension VMM {
         if source == nil { try instance.start() } else { try instance.startPaused() }
         vm.instance = instance
         vm.isPaused = source != nil
+        tidyAt = HostClock.monotonic + 3_000_000_000
         logger.info(
             source == nil ? "the guest runs" : "the guest is restored",
             metadata: ["vcpus": "\(vm.plan.processors.boot)"])

@@ -39,6 +39,8 @@ package final class VMM {
     var life = 0
     var reboots = 0
     private var deadline: UInt64?
+    /// When what a life's boot has left behind is put away, in ns of the monotonic clock; nil when it is.
+    var tidyAt: UInt64?
 
     /// When the first life's progress port was first written, in ns of the monotonic clock; 0 before it.
     package private(set) var firstProgress: UInt64 = 0
@@ -95,6 +97,16 @@ package final class VMM {
             let now = HostClock.monotonic
             guard now < deadline else { return .died("it did not end within \(options.limit ?? 0) ms") }
             timeout = Int32(clamping: (deadline - now) / 1_000_000 + 1)
+        }
+        if let tidyAt {
+            let now = HostClock.monotonic
+            if now < tidyAt {
+                let rest = Int32(clamping: (tidyAt - now) / 1_000_000 + 1)
+                timeout = timeout < 0 ? rest : min(timeout, rest)
+            } else {
+                vm?.instance?.memory.releaseSources()
+                self.tidyAt = nil
+            }
         }
         epoll.wait(timeout: timeout) { _ in }
         while let signal = signals.next() {
