@@ -155,9 +155,14 @@ package struct FileStatus: Equatable, Sendable {
 extension FileDescriptor {
     /// A second descriptor of one that the process inherited, such as standard input.
     package static func duplicate(number: Int32) throws(HostError) -> FileDescriptor {
-        let names: [Int32: String] = [0: "standard input", 1: "standard output", 2: "standard error"]
-        let result = cl_fcntl(number, F_DUPFD_CLOEXEC, 3)
-        return FileDescriptor(owning: try checked(result, "use", names[number] ?? "descriptor \(number)"))
+        let name =
+            switch number {
+            case 0: "standard input"
+            case 1: "standard output"
+            case 2: "standard error"
+            default: "descriptor \(number)"
+            }
+        return FileDescriptor(owning: try checked(cl_fcntl(number, F_DUPFD_CLOEXEC, 3), "use", name))
     }
 
     /// Creates or empties a file to write to.

@@ -120,6 +120,8 @@ extension DSDT {
             [
                 .name("_HID", .eisaID("PNP0A08")), .name("_CID", .eisaID("PNP0A03")),
                 .name("_SEG", .zero), .name("_UID", .zero), .name("_BBN", .zero),
+                // Memory is coherent for devices: said here, it is asked of none of the slots (ACPI 6.5, 6.2.17).
+                .name("_CCA", .one),
                 .name("_CRS", .resourceTemplate(try pciResources(machine.pci))),
                 specificMethod, operatingSystemCapabilities,
             ] + slots)

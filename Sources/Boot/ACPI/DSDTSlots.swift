@@ -24,13 +24,15 @@ enum DSDTSlots {
         (slot < 16 ? "S0" : "S") + String(slot, radix: 16, uppercase: true)
     }
 
-    /// A slot: its place, its number for the user, and what the guest calls when it has let go of the device.
+    /// A slot: its place, and what the guest calls when it has let go of the device. It has no number for the user
+    /// (_SUN): Linux would look for it twice and show it in a file, and numbers slots without it from 1 on as they come,
+    /// which is the same.
     private static func device(_ slot: UInt8) -> AMLTerm {
         .device(
             name(slot),
             [
-                .name("_ADR", .integer(UInt64(slot) << 16)), .name("_SUN", .integer(UInt64(slot))),
-                .method("_EJ0", arguments: 1, [.store(.path("_SUN"), in: .path("HPEJ"))]),
+                .name("_ADR", .integer(UInt64(slot) << 16)),
+                .method("_EJ0", arguments: 1, [.store(.integer(UInt64(slot)), in: .path("HPEJ"))]),
             ])
     }
 

@@ -80,7 +80,8 @@ struct SectionReader {
     func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, default standard: Choice) -> Choice
     where Choice.RawValue == String {
         let names = Choice.allCases.map(\.rawValue)
-        let allowed = "one of \(names.joined(separator: ", "))"
+        // By hand: `joined` asks the runtime for a type, which looks through all of the program's conformances.
+        let allowed = "one of " + names.dropFirst().reduce(names.first ?? "") { $0 + ", " + $1 }
         guard let text = string(key, allowed) else { return standard }
         if let choice = Choice(rawValue: text) { return choice }
         let hint = nearestName(to: text, among: names).map { "; did you mean '\($0)'?" } ?? ""
