@@ -26,7 +26,7 @@ package struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConverti
         ENOSYS: "ENOSYS", ENAMETOOLONG: "ENAMETOOLONG", ELOOP: "ELOOP", EOPNOTSUPP: "EOPNOTSUPP",
         EADDRINUSE: "EADDRINUSE", ECONNREFUSED: "ECONNREFUSED", ETIMEDOUT: "ETIMEDOUT", EDOM: "EDOM",
         ECONNRESET: "ECONNRESET", EOVERFLOW: "EOVERFLOW", EBADFD: "EBADFD", ENOTSOCK: "ENOTSOCK",
-        EPROTOTYPE: "EPROTOTYPE", ENOTCONN: "ENOTCONN",
+        EPROTOTYPE: "EPROTOTYPE", ENOTCONN: "ENOTCONN", EDQUOT: "EDQUOT",
     ]
 
     package static let notPermitted = Errno(EPERM)
@@ -39,6 +39,7 @@ package struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConverti
     package static let exists = Errno(EEXIST)
     package static let invalid = Errno(EINVAL)
     package static let noSpace = Errno(ENOSPC)
+    package static let quotaExceeded = Errno(EDQUOT)
     package static let readOnly = Errno(EROFS)
     package static let notSupported = Errno(EOPNOTSUPP)
     package static let isDirectory = Errno(EISDIR)

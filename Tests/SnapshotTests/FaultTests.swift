@@ -111,7 +111,7 @@ private final class Steps: Sendable {
     }
 
     @Test(arguments: cases) func aFullDiskAtEachStepLeavesNothing(isDiff: Bool, step: Int) throws {
-        for errno in [Errno.noSpace, .inputOutput, .readOnly] {
+        for errno in [Errno.noSpace, .quotaExceeded, .inputOutput, .readOnly] {
             let scratch = try ScratchDirectory("refused")
             try writeFull(scratch.path("old"), try smallRAM())
             let steps = Steps()
@@ -120,7 +120,7 @@ private final class Steps: Sendable {
                     if steps.isNow(step, now) { throw errno }
                 }
             }
-            let isSpace = errno == .noSpace && step > 0
+            let isSpace = errno == .noSpace || errno == .quotaExceeded
             #expect(error.kind == (isSpace ? .noSpace : .host(errno)), "\(error)")
             #expect(error.file?.hasPrefix(scratch.path("new")) == true, "\(error)")
             #expect(error.words.contains("\(errno)"), "\(error)")

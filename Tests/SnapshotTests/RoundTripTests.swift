@@ -161,6 +161,55 @@ import Testing
             ])
     }
 
+    @Test func longZeroesAreNotMapped() throws {
+        let chunk = 512
+        let large = try FakeRAM([(0, 60 * chunk), (1 << 32, 40 * chunk)])
+        for number in [0, chunk * 3 + 7, 30 * chunk, 45 * chunk] { large.set(0, number, seed: 9) }
+        let path = scratch.path("large")
+        try writeFull(path, large)
+        let plan = try SnapshotChain(opening: path).mappingPlan()
+        #expect(
+            plan == [
+                MemoryPiece(layer: 0, fileOffset: 0, region: 0, offset: 0, count: 4 * chunkSize),
+                MemoryPiece(
+                    layer: 0, fileOffset: UInt64(30 * chunkSize), region: 0, offset: 30 * chunkSize,
+                    count: 30 * chunkSize),
+            ])
+        let target = try FakeRAM([(0, 60 * chunk), (1 << 32, 40 * chunk)])
+        try SnapshotChain(opening: path).mapMemory(into: target.regions)
+        #expect(target.all == large.all)
+    }
+
+    @Test func whatIsTooScatteredToMapIsCopied() throws {
+        try writeFull(scratch.path("full"), ram)
+        let pages = stride(from: 1, to: 1000, by: 2).map { (0, $0) }
+        for (region, number) in pages { ram.set(region, number, seed: number % 3 == 0 ? nil : UInt8(number % 250)) }
+        try writeDiff(scratch.path("diff"), ram, pages, to: scratch.path("full"))
+        let chain = try SnapshotChain(opening: scratch.path("diff"))
+        #expect(chain.mappingPlan().count == 502)
+        for limit in [0, 1, 2, 10, 501, 502] {
+            let target = try FakeRAM()
+            try chain.mapMemory(into: target.regions, limit: limit)
+            #expect(target.all == ram.all, "\(limit)")
+        }
+    }
+
+    @Test func aDiffMayLieElsewhere() throws {
+        try Directory.make(scratch.path("sub"))
+        try writeFull(scratch.path("full"), ram)
+        ram.set(0, 9, seed: 9)
+        let manifest = try writeDiff(scratch.path("sub/diff"), ram, [(0, 9)], to: scratch.path("full"))
+        #expect(manifest.parent?.path == "../../full")
+        #expect(try copied(scratch.path("sub/diff")) == ram.all)
+    }
+
+    @Test func aNameMayBeAsLongAsNamesAre() throws {
+        let name = String(repeating: "ü", count: 127)
+        try writeFull(scratch.path(name), ram)
+        #expect(try names(scratch) == [name])
+        #expect(try copied(scratch.path(name)) == ram.all)
+    }
+
     @Test func theWorkersDoNotMatter() throws {
         try writeFull(scratch.path("one"), ram, workers: 1)
         try writeFull(scratch.path("five"), ram, workers: 5)

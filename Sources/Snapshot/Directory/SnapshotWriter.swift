@@ -45,7 +45,7 @@ package final class SnapshotWriter: Sendable {
             directory = try TemporaryDirectory(for: target)
         } catch {
             throw SnapshotError(
-                .host(error.errno), file: target.path,
+                Self.kind(error.errno), file: target.path,
                 "\(error)\(Self.advice(error.errno, target.parent))")
         }
         self.target = target
@@ -176,13 +176,17 @@ extension SnapshotWriter {
     ) -> SnapshotError {
         if errno == .exists, name.isEmpty { return target.exists }
         let file = name.isEmpty ? target.path : "\(target.path)/\(name)"
-        let kind: SnapshotError.Kind = errno == .noSpace ? .noSpace : .host(errno)
-        return SnapshotError(kind, file: file, "cannot \(operation): \(errno)\(advice(errno, target.parent))")
+        return SnapshotError(kind(errno), file: file, "cannot \(operation): \(errno)\(advice(errno, target.parent))")
+    }
+
+    private static func kind(_ errno: Errno) -> SnapshotError.Kind {
+        errno == .noSpace || errno == .quotaExceeded ? .noSpace : .host(errno)
     }
 
     private static func advice(_ errno: Errno, _ parent: String) -> String {
         switch errno {
         case .noSpace: "; the file system of \(parent) is full: free space there or choose another directory"
+        case .quotaExceeded: "; this user's share of the file system of \(parent) is used up: choose another directory"
         case .accessDenied, .notPermitted: "; let this user write to \(parent), or choose another directory"
         case .readOnly: "; the file system of \(parent) is mounted read-only: choose another directory"
         case .inputOutput: "; the disk under \(parent) fails: look at the kernel's log, and choose another one"

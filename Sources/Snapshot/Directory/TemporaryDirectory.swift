@@ -24,11 +24,7 @@ struct TemporaryDirectory: ~Copyable, Sendable {
                 if error.errno == .exists, attempt < 8 { continue }
                 throw error
             }
-            let descriptor = try Directory.open(path)
-            // Another writer may have taken it for a dead one's between the making and the locking. A file system
-            // without locks has none that could.
-            let isLocked = (try? descriptor.tryLock(path: path)) ?? true
-            guard isLocked, descriptor.isAt(path) else {
+            guard let descriptor = try Self.locked(path) else {
                 attempt += 1
                 if attempt < 8 { continue }
                 throw HostError("lock", path, .busy)
@@ -39,7 +35,26 @@ struct TemporaryDirectory: ~Copyable, Sendable {
         }
     }
 
-    private static func prefix(_ target: SnapshotTarget) -> String { ".\(target.name.prefix(180))." }
+    /// Opens and locks a directory that was just made; nil where another writer took it for a dead one's meanwhile.
+    private static func locked(_ path: String) throws(HostError) -> FileDescriptor? {
+        do throws(HostError) {
+            let descriptor = try Directory.open(path)
+            // A file system without locks has nobody who could remove it.
+            let isLocked = (try? descriptor.tryLock(path: path)) ?? true
+            guard isLocked, descriptor.isAt(path) else { return nil }
+            return descriptor
+        } catch {
+            if error.errno == .noSuchFile { return nil }
+            throw error
+        }
+    }
+
+    /// What the names begin with; a name of 255 bytes has to leave room for the rest.
+    private static func prefix(_ target: SnapshotTarget) -> String {
+        var name = Substring(target.name)
+        while name.utf8.count > 180 { name.removeLast() }
+        return ".\(name)."
+    }
 
     /// Removes what dead writers have left: nobody holds its lock.
     private static func removeStale(for target: SnapshotTarget) {

@@ -16,22 +16,47 @@ extension SnapshotChain {
     /// The most pieces that are mapped; the kernel has a limit for all mappings of a process (vm.max_map_count, 65530).
     package static let mappedPieces = 4096
 
-    /// What to map for the guest to have the snapshot's memory, in this order: each region from the full snapshot, and
-    /// above it what the diffs changed, each page from the latest.
+    /// Zeroes that are at least so long, in bytes, are left as they are in the machine's memory: a page of a file's hole
+    /// that is written costs two pages, and is never a part of a huge one.
+    private static let longZeroes = 32 << 20
+
+    /// What to map for the guest to have the snapshot's memory, in this order: each region from the full snapshot but for
+    /// long stretches of zeroes, and above it what the diffs changed, each page from the latest.
     ///
-    /// The bytes of the memory are not looked at, so a plan takes no longer for a larger memory.
+    /// The bytes of the memory are not looked at, so a plan takes hardly longer for a larger memory.
     package func mappingPlan() -> [MemoryPiece] {
-        var pieces: [MemoryPiece] = []
-        for (index, region) in regions.enumerated() {
-            pieces.append(
-                MemoryPiece(
-                    layer: layers.count - 1, fileOffset: region.fileOffset, region: index, offset: 0,
-                    count: Int(region.size)))
-        }
+        var pieces = regions.indices.flatMap(wholePieces)
         guard layers.count > 1 else { return pieces }
         var changed: Set<Int> = []
         for layer in layers.dropLast() { changed.formUnion(layer.map.records.map { Int($0.chunk) }) }
         for index in changed.sorted() { append(top.geometry.chunk(index), to: &pieces) }
+        return pieces
+    }
+
+    /// What to map of a region from the full snapshot.
+    private func wholePieces(_ region: Int) -> [MemoryPiece] {
+        let full = layers.count - 1
+        let (start, size) = (regions[region].fileOffset, Int(regions[region].size))
+        var pieces: [MemoryPiece] = []
+        func append(_ bytes: Range<Int>) {
+            guard !bytes.isEmpty else { return }
+            pieces.append(
+                MemoryPiece(
+                    layer: full, fileOffset: start + UInt64(bytes.lowerBound), region: region, offset: bytes.lowerBound,
+                    count: bytes.count))
+        }
+        // Where the piece begins that is open, and where the last chunk with data ends.
+        var (first, end) = (0, 0)
+        for record in layers[full].map.records {
+            let chunk = top.geometry.chunk(Int(record.chunk))
+            guard chunk.region == region else { continue }
+            if chunk.offset - end >= Self.longZeroes {
+                append(first..<end)
+                first = chunk.offset
+            }
+            end = chunk.offset + chunk.count
+        }
+        append(first..<(size - end >= Self.longZeroes ? end : size))
         return pieces
     }
 
@@ -72,14 +97,18 @@ extension SnapshotChain {
     /// memory shows itself to the guest. Where diffs are so scattered that there are more than `mappedPieces`, the
     /// shortest are copied.
     ///
-    /// - Parameter regions: the machine's, which have to be the snapshot's: private memory, which may hold anything.
+    /// - Parameters:
+    ///   - regions: the machine's, which have to be the snapshot's: private memory that holds zeroes.
+    ///   - limit: the most pieces that are mapped.
     /// - Throws: ``SnapshotError`` where the regions are others or the kernel refuses.
-    package func mapMemory(into regions: [MemoryRegion]) throws(SnapshotError) {
+    package func mapMemory(
+        into regions: [MemoryRegion], limit: Int = SnapshotChain.mappedPieces
+    ) throws(SnapshotError) {
         try check(regions)
         let plan = mappingPlan()
         var mapped = Set(plan.indices)
-        if plan.count > Self.mappedPieces {
-            mapped = Set(plan.indices.sorted { plan[$0].count > plan[$1].count }.prefix(Self.mappedPieces))
+        if plan.count > limit {
+            mapped = Set(plan.indices.sorted { plan[$0].count > plan[$1].count }.prefix(limit))
         }
         for (index, piece) in plan.enumerated() {
             let layer = layers[piece.layer]
