@@ -24,6 +24,14 @@ final class LinuxGuest: Sendable {
         process = try ChildProcess(Command(try Built.swiftlet(), ["run", spec] + options), connection)
     }
 
+    /// Goes on with the guest of a snapshot.
+    init(restoring directory: String, in scratch: ScratchDirectory, options: [String] = []) throws {
+        deadline = Deadline.seconds(GuestFiles.limit)
+        self.scratch = scratch
+        process = try ChildProcess(
+            Command(try Built.swiftlet(), ["run", "--restore", directory] + options), .pipes)
+    }
+
     /// Waits for a text in what `swiftlet` prints.
     @discardableResult func expect(_ text: String) throws -> String { try process.expect(text, by: deadline) }
 

@@ -34,6 +34,7 @@ extension VCPUHandle {
         }
         try give(saved.registers, kvm_regs.self, CL_KVM_SET_REGS, "registers", at)
         try restoreSpecial(saved, at)
+        try restoreNested(saved, sizes, at)
         try step("\(at).xsave") { () throws(KVMError) in
             guard (4096...sizes.xsave).contains(saved.xsave.bytes.count) else {
                 throw .request(
@@ -51,6 +52,21 @@ extension VCPUHandle {
             if saved.tscDeadline != 0 { try setMSRs([MSR(StateMSR.tscDeadline, saved.tscDeadline)]) }
         }
         try give(saved.events, kvm_vcpu_events.self, CL_KVM_SET_VCPU_EVENTS, "events", at)
+    }
+
+    /// Behind the special registers, which say whether the vCPU may have guests (EFER.SVME, CR4.VMXE), and behind the MSR
+    /// that Intel's lock of that is (IA32_FEATURE_CONTROL).
+    private func restoreNested(
+        _ saved: SavedVCPU, _ sizes: VCPUStateSizes, _ at: String
+    ) throws(SnapshotError) {
+        guard let nested = saved.nested, sizes.nested > 0 || saved.hasGuests else { return }
+        try step("\(at).nested") { () throws(KVMError) in
+            guard sizes.nested > 0 else { throw .missing(capability: KVMCapability.nestedState.name) }
+            if let lock = saved.msrs.first(where: { $0.index == StateMSR.featureControl }), lock.value != 0 {
+                try setMSRs([lock])
+            }
+            try setNestedState(nested.bytes)
+        }
     }
 
     private func restoreSpecial(_ saved: SavedVCPU, _ at: String) throws(SnapshotError) {

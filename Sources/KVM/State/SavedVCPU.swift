@@ -21,6 +21,8 @@ package struct SavedVCPU: SavedState {
     package var special2: RawBytes?
     /// `kvm_sregs`, where there is no `special2`.
     package var special: RawBytes?
+    /// `kvm_nested_state` of a vCPU that may run guests of its own; nil where KVM has none.
+    package var nested: RawBytes?
     /// The XSAVE area (SDM volume 1, 13.4) in its standard form.
     package var xsave: RawBytes
     /// `kvm_xcrs`.
@@ -37,12 +39,21 @@ package struct SavedVCPU: SavedState {
     package var tsc: UInt64, tscKilohertz: UInt32
     /// IA32_TSC_DEADLINE in the guest's ticks; 0 where no timer is set.
     package var tscDeadline: UInt64
+
+    /// Whether the guest has guests of its own: the nested state has more than its header, or says that one runs
+    /// (KVM_STATE_NESTED_GUEST_MODE, KVM_STATE_NESTED_RUN_PENDING).
+    var hasGuests: Bool {
+        guard let bytes = nested?.bytes else { return false }
+        return bytes.count > 128 || (bytes.first ?? 0) & 3 != 0
+    }
 }
 
 /// MSRs that a snapshot treats by themselves, and those that make up a state beside the ones that KVM lists.
 enum StateMSR {
     /// IA32_TIME_STAMP_COUNTER, kept by its offset, and IA32_TSC_DEADLINE, kept apart since it follows the local APIC.
     static let tsc: UInt32 = 0x10, tscDeadline: UInt32 = 0x6E0
+    /// IA32_FEATURE_CONTROL.
+    static let featureControl: UInt32 = 0x3A
     /// The memory type range registers (SDM volume 3, 12.11.2), which the kernel's list leaves out.
     static let memoryTypes: [UInt32] =
         (0x200...0x20F).map { $0 } + [0x250, 0x258, 0x259] + (0x268...0x26F).map { $0 } + [0x2FF]
@@ -91,6 +102,7 @@ extension VCPUHandle {
         } else {
             special = RawBytes(of: try specialRegisters())
         }
+        let nested = try nestedState(sizes).map { RawBytes($0) }
         let xsave = RawBytes(try self.xsave(sizes))
         let xcrs = RawBytes(of: try get(CL_KVM_GET_XCRS, kvm_xcrs(), "extended control registers"))
         let debug = RawBytes(of: try get(CL_KVM_GET_DEBUGREGS, kvm_debugregs(), "debug registers"))
@@ -102,8 +114,40 @@ extension VCPUHandle {
         let events = RawBytes(of: try get(CL_KVM_GET_VCPU_EVENTS, kvm_vcpu_events(), "events"))
         return SavedVCPU(
             apicID: id, cpuid: cpuid, multiprocessor: multiprocessor, registers: registers, special2: special2,
-            special: special, xsave: xsave, extendedControl: xcrs, debug: debug, localAPIC: localAPIC, msrs: msrs,
+            special: special, nested: nested, xsave: xsave, extendedControl: xcrs, debug: debug, localAPIC: localAPIC,
+            msrs: msrs,
             events: events, tsc: tsc, tscKilohertz: kilohertz, tscDeadline: deadline)
+    }
+
+    /// What KVM keeps of the guests of this vCPU's own (KVM_GET_NESTED_STATE, api.rst 4.114).
+    private func nestedState(_ sizes: VCPUStateSizes) throws(KVMError) -> [UInt8]? {
+        guard sizes.nested > 0 else { return nil }
+        var bytes = [UInt8](repeating: 0, count: sizes.nested)
+        // The third field, a word, is how much there is room for, and then how much there is.
+        for byte in 0..<4 { bytes[4 + byte] = UInt8(truncatingIfNeeded: sizes.nested >> (8 * byte)) }
+        let result = unsafe bytes.withUnsafeMutableBytes {
+            // SAFETY: KVM fills no more than the size in the structure, which is the array's.
+            unsafe $0.baseAddress.map { unsafe cl_ioctl_pointer(file.raw, CL_KVM_GET_NESTED_STATE, $0) } ?? -EINVAL
+        }
+        guard result >= 0 else { throw .request("read the nested state of vCPU \(id)", Errno(-result)) }
+        let filled = (0..<4).reduce(0) { $0 | Int(bytes[4 + $1]) << (8 * $1) }
+        return Array(bytes.prefix(min(max(filled, Self.nestedHeader), bytes.count)))
+    }
+
+    /// Bytes of `kvm_nested_state` before its data.
+    private static let nestedHeader = 128
+
+    func setNestedState(_ saved: [UInt8]) throws(KVMError) {
+        var bytes = saved
+        let claimed = bytes.count < 8 ? 0 : (0..<4).reduce(0) { $0 | Int(bytes[4 + $1]) << (8 * $1) }
+        guard bytes.count >= Self.nestedHeader, claimed == bytes.count else {
+            throw .request("set a nested state of \(bytes.count) bytes that says it has \(claimed)", .invalid)
+        }
+        let result = unsafe bytes.withUnsafeMutableBytes {
+            // SAFETY: KVM reads as many bytes as the structure says, which was checked to be the array's.
+            unsafe $0.baseAddress.map { unsafe cl_ioctl_pointer(file.raw, CL_KVM_SET_NESTED_STATE, $0) } ?? -EINVAL
+        }
+        guard result >= 0 else { throw .request("set the nested state of vCPU \(id)", Errno(-result)) }
     }
 
     private func xsave(_ sizes: VCPUStateSizes) throws(KVMError) -> [UInt8] {
@@ -161,6 +205,8 @@ extension VCPUHandle {
 package struct VCPUStateSizes: Equatable, Sendable {
     /// Bytes of the XSAVE area.
     package let xsave: Int
+    /// The most bytes of a nested state; 0 where KVM has none.
+    package let nested: Int
     /// Whether KVM_GET_XSAVE2 and KVM_GET_SREGS2 are there.
     package let hasXSAVE2: Bool, hasSpecialRegisters2: Bool
 
@@ -173,6 +219,7 @@ package struct VCPUStateSizes: Equatable, Sendable {
         }
         let wanted = machine.value(of: .xsave2)
         hasXSAVE2 = wanted > 0
+        nested = machine.value(of: .nestedState)
         // Without the capability the area is one page (api.rst 4.42).
         xsave = max(wanted, 4096)
         hasSpecialRegisters2 = machine.value(of: .specialRegisters2) > 0
