@@ -96,9 +96,6 @@ package struct JSONObject: Sendable, Equatable {
         }
     }
 
-    /// Puts the members into the order of their keys.
-    mutating func sortKeys() { keys.sort() }
-
     /// Two objects are equal when they have the same members, in any order.
     package static func == (left: JSONObject, right: JSONObject) -> Bool { left.values == right.values }
 }

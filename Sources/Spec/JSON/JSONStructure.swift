@@ -1,0 +1,158 @@
+import FoundationEssentials
+
+/// The checks of a JSON text that come before the decoder, which says of none of them where they are or lets them
+/// pass: a wrong bracket, comma or key, a trailing comma, a key that appears twice, a byte order mark, and nesting or
+/// length that would cost the decoder its stack or its time.
+///
+/// What stands inside strings and numbers is the decoder's business; numbers that 64 bits may not hold are noted as
+/// they are written, since the decoder keeps no text that a message could show.
+struct JSONStructure {
+    /// The deepest nesting of lists and objects; a VM's configuration needs six levels.
+    static let maximumDepth = 128
+    /// The most values in one text; the decoder takes about two microseconds for each.
+    static let maximumValues = 100_000
+
+    private let bytes: [UInt8]
+    private var position = 0
+    private var values = 0
+    /// The keys and indices that lead to the position.
+    private var path: [String] = []
+    private var numbers: [[String]: String] = [:]
+
+    /// Checks a whole text.
+    /// - Returns: the numbers that are not plain, by the keys and indices that lead to them.
+    /// - Throws: `SpecError` with one issue of kind `.syntax`, which says line and column.
+    static func check(_ bytes: [UInt8]) throws(SpecError) -> [[String]: String] {
+        var structure = JSONStructure(bytes: bytes)
+        if bytes.starts(with: [0xef, 0xbb, 0xbf]) {
+            throw structure.failure("the text starts with a byte order mark; save it as UTF-8 without one")
+        }
+        structure.skipSpace()
+        if structure.next == nil { throw structure.failure("there is no value; give an object like {}") }
+        try structure.value(depth: 1)
+        structure.skipSpace()
+        if structure.next != nil {
+            throw structure.failure("found \(structure.found) after the end of the value; remove it")
+        }
+        return structure.numbers
+    }
+
+    private init(bytes: [UInt8]) { self.bytes = bytes }
+
+    private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
+
+    /// What stands at the position, for messages.
+    private var found: String {
+        guard let byte = next else { return "the end of the text" }
+        if byte > 0x20, byte < 0x7f { return "'\(Character(UnicodeScalar(byte)))'" }
+        let digits = String(byte, radix: 16)
+        return "byte 0x\(digits.count < 2 ? "0" : "")\(digits)"
+    }
+
+    private mutating func skipSpace() {
+        while let byte = next, byte == 0x20 || byte == 0x0a || byte == 0x0d || byte == 0x09 { position += 1 }
+    }
+
+    private mutating func value(depth: Int) throws(SpecError) {
+        values += 1
+        if values > Self.maximumValues { throw failure("more than \(Self.maximumValues) values") }
+        switch next {
+        case UInt8(ascii: "{"): try members(depth, closing: "}") { part, keys throws(SpecError) in try part.key(&keys) }
+        case UInt8(ascii: "["): try members(depth, closing: "]") { _, _ throws(SpecError) in nil }
+        case UInt8(ascii: "\""): _ = try string()
+        case UInt8(ascii: "-"), .some(UInt8(ascii: "0")...UInt8(ascii: "9")): number()
+        default:
+            for word in ["true", "false", "null"] where bytes[position...].starts(with: word.utf8) {
+                position += word.utf8.count
+                return
+            }
+            let isWord = next.map { $0 | 0x20 >= UInt8(ascii: "a") && $0 | 0x20 <= UInt8(ascii: "z") } ?? false
+            throw failure("expected a value, found \(found)\(isWord ? "; a text goes into quotation marks" : "")")
+        }
+    }
+
+    /// Steps over the bytes that numbers consist of.
+    private mutating func number() {
+        let start = position
+        while let byte = next, (0x30...0x39).contains(byte) || "+-.eE".utf8.contains(byte) { position += 1 }
+        let text = bytes[start..<position]
+        let digits = text.first == UInt8(ascii: "-") ? text.dropFirst() : text
+        let isPlain = 1...18 ~= digits.count && digits.allSatisfy { 0x30...0x39 ~= $0 }
+        if isPlain, digits.count == 1 || digits.first != 0x30 { return }
+        // More than any report shows: deep paths take memory.
+        if numbers.count < 1000 { numbers[path] = String(decoding: text, as: UTF8.self) }
+    }
+
+    /// Steps over a list or an object, whose members begin with what `start` steps over, their key.
+    private mutating func members(
+        _ depth: Int, closing: UnicodeScalar,
+        start: (inout JSONStructure, inout Set<String>) throws(SpecError) -> String?
+    ) throws(SpecError) {
+        if depth > Self.maximumDepth {
+            throw failure("nested deeper than \(Self.maximumDepth) levels; a spec needs six")
+        }
+        position += 1
+        skipSpace()
+        var index = 0
+        var keys: Set<String> = []
+        while index > 0 || next != UInt8(ascii: closing) {
+            path.append(try start(&self, &keys) ?? String(index))
+            try value(depth: depth + 1)
+            path.removeLast()
+            skipSpace()
+            if next == UInt8(ascii: closing) { break }
+            guard next == UInt8(ascii: ",") else { throw failure("expected ',' or '\(closing)', found \(found)") }
+            position += 1
+            skipSpace()
+            index += 1
+        }
+        position += 1
+    }
+
+    /// Steps over a key that no other member has, and its colon.
+    private mutating func key(_ keys: inout Set<String>) throws(SpecError) -> String {
+        let start = position
+        guard next == UInt8(ascii: "\"") else { throw failure("expected a key in quotation marks, found \(found)") }
+        let text = try string()
+        let isPlain = text.allSatisfy { $0 < 0x80 && $0 != UInt8(ascii: "\\") }
+        let decoded =
+            isPlain
+            ? String(decoding: text.dropFirst().dropLast(), as: UTF8.self)
+            : try? JSONDecoder().decode(String.self, from: Data(text))
+        guard let key = decoded else {
+            throw failure("this key is not UTF-8 or has an escape that JSON does not have", at: start)
+        }
+        if !keys.insert(key).inserted {
+            throw failure("key \(quoted(key)) appears twice in one object; keep one", at: start)
+        }
+        skipSpace()
+        guard next == UInt8(ascii: ":") else {
+            throw failure("expected ':' after key \(quoted(key)), found \(found)")
+        }
+        position += 1
+        skipSpace()
+        return key
+    }
+
+    /// Steps over a string; its bytes, with the quotation marks.
+    private mutating func string() throws(SpecError) -> ArraySlice<UInt8> {
+        let start = position
+        position += 1
+        while let byte = next, byte != UInt8(ascii: "\"") {
+            if byte < 0x20 { throw failure("a control character in a text must be escaped, found \(found)") }
+            position += byte == UInt8(ascii: "\\") ? 2 : 1
+        }
+        guard next != nil else { throw failure("this text has no closing quotation mark", at: start) }
+        position += 1
+        return bytes[start..<position]
+    }
+
+    /// An error at the position or at an offset, with its line and its column in characters, both from 1.
+    private func failure(_ message: String, at offset: Int? = nil) -> SpecError {
+        let before = bytes.prefix(offset ?? position)
+        let line = before.count { $0 == 0x0a } + 1
+        let column = before.reversed().prefix { $0 != 0x0a }.count { $0 & 0xc0 != 0x80 } + 1
+        return SpecError(
+            SpecIssue(.syntax, "$", "not valid JSON at line \(line), column \(column): \(message)"))
+    }
+}
