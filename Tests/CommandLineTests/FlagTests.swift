@@ -46,6 +46,20 @@ import Testing
         expectRefusal(wrong, 64, "--balloon: is not supported", "leave it out")
     }
 
+    @Test(arguments: [
+        (
+            ["vmm", "--restore", "source_url=/x"], 64, "--restore source_url: got \"/x\"",
+            "expected a URL like file:///"
+        ),
+        (["vmm", "--restore", "resume=on"], 64, "--restore source_url: missing", "give a URL like file:///"),
+        (["vmm", "--restore", "source_url=file:///x", "--kernel", "/x"], 64, "--restore: ", "give --restore alone"),
+        (["run", "spec.json", "--restore", "/x"], 64, "--restore: ", "leave out one of them"),
+        (["run", "--restore", "/nowhere/at/all"], 65, "/nowhere/at/all: ", "name that of a snapshot"),
+    ])
+    func refusesASnapshotThatIsNone(_ words: [String], _ status: Int32, _ problem: String, _ remedy: String) throws {
+        expectRefusal(try Swiftlet.run(words), status, problem, remedy)
+    }
+
     @Test func findsAKernelByARelativePath() throws {
         try scratch.write("kernel", Self.greeter.elf)
         try scratch.write(

@@ -76,6 +76,47 @@ import Testing
         }
     }
 
+    /// An interface whose queues came as descriptors gets new ones with the request, and nothing else.
+    @Test func queuesFromOutsideComeAgain() throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("queues")
+            let path = scratch.path("snapshot")
+            func queue() throws -> ReceivedDescriptors {
+                let tap = try TapQueue(name: "swlmsnap0", multiQueue: false)
+                return ReceivedDescriptors(owning: [try tap.file.duplicate().release()])
+            }
+            let vm = try RunningVM("mode=hang")
+            try vm.create(config(scratch, ejecting: false))
+            var net = NetConfig()
+            net.id = "lan"
+            try vm.command(.addNet(Parsed(config: net), queue()))
+            try vm.command(.boot)
+            try vm.command(.pause)
+            try vm.command(.snapshot(path: path))
+            #expect(vm.end() == .quit)
+
+            let other = try RunningVM("mode=hang")
+            let missing = try other.refusal(request(path))
+            #expect(
+                missing.kind == .invalid && missing.chain.last?.contains("the queues of lan came") == true, "\(missing)"
+            )
+            #expect(other.controller.status.state == nil)
+            var wanted = RestoreRequest(path: path)
+            wanted.net = [.init(id: "lan", count: 2)]
+            let two = try other.refusal(.restore(wanted, queue()))
+            #expect(two.chain.last == "$.net_fds: 2 descriptors are named and 1 came with the request", "\(two)")
+            wanted.net = [.init(id: "wan", count: 1)]
+            let unknown = try other.refusal(.restore(wanted, queue()))
+            #expect(
+                unknown.chain.last?.hasPrefix("$.net_fds[0].id: \"wan\" is no network interface") == true, "\(unknown)")
+            wanted.net = [.init(id: "lan", count: 1)]
+            try other.command(.restore(wanted, queue()))
+            #expect(other.controller.status.state == .paused)
+            try other.command(.resume)
+            #expect(other.end() == .quit)
+        }
+    }
+
     @Test func refusesWhatIsNotTheRightMoment() throws {
         try Guests.alone {
             let scratch = try ScratchDirectory("moment")

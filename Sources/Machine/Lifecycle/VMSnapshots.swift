@@ -28,7 +28,7 @@ extension VMM {
                 ])
         }
         emit(.snapshotting)
-        let state = try instance.saveState(backends.plan)
+        let state = try instance.saveState(backends.plan, adopted: Set(vm.taps.keys))
         let contents = SnapshotContents(
             writer: options.writer, config: Array(vm.config.json.text().utf8), state: try state.encoded(),
             needs: instance.needs)
@@ -77,6 +77,7 @@ extension VMM {
         let saved = try document.read(SavedMachine.self, of: StateName.machine)
         let plan = try vm.plan.placed(as: saved)
         vm.taps = try adopt(descriptors, request.net, plan)
+        try refuseMissing(saved, vm.taps)
         let backends: Backends
         do {
             backends = try Backends(
@@ -100,6 +101,18 @@ extension VMM {
                 ? SnapshotError(error.kind, file: "\(chain.top.path)/state.json", field: error.field, error.words)
                 : error
         }
+    }
+
+    /// Refuses to give a guest other taps than those that its interfaces had from outside.
+    private func refuseMissing(_ saved: SavedMachine, _ taps: [String: AdoptedTaps]) throws(VMError) {
+        let missing = saved.devices.filter { $0.isAdopted == true && taps[$0.id] == nil }.map(\.id)
+        guard !missing.isEmpty else { return }
+        throw VMError(
+            .invalid,
+            [
+                "$.net_fds: the queues of \(missing.joined(separator: ", ")) came as descriptors when the VM was made; send "
+                    + "new ones with this request"
+            ])
     }
 
     private static func configuration(_ snapshot: SnapshotDirectory) throws(VMError) -> ParsedConfig {

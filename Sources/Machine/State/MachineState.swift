@@ -9,14 +9,16 @@ import Virtio
 extension MachineInstance {
     /// Takes the state of everything.
     ///
-    /// - Parameter plan: the machine's, with the devices that are there now.
+    /// - Parameters:
+    ///   - plan: the machine's, with the devices that are there now.
+    ///   - adopted: the devices whose queues came as descriptors.
     /// - Throws: when the machine does not stand still, or KVM does not tell.
-    func saveState(_ plan: MachinePlan) throws -> StateDocument {
+    func saveState(_ plan: MachinePlan, adopted: Set<String> = []) throws -> StateDocument {
         guard let stopped = stoppedTime.withLock({ $0 }) else {
             throw MachineError.host("the VM runs; pause it first")
         }
         var document = StateDocument()
-        try document.add(SavedMachine(plan), as: StateName.machine)
+        try document.add(SavedMachine(plan, adopted: adopted), as: StateName.machine)
         if let clock = stopped.clock {
             try document.add(
                 SavedClock(nanoseconds: clock.nanoseconds, realTime: clock.realTime), as: StateName.clock)

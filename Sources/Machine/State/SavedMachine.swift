@@ -25,6 +25,8 @@ package struct SavedMachine: SavedState {
     package struct Device: Codable, Equatable, Sendable {
         package var id: String, kind: String
         package var slot: UInt8
+        /// Whether its queues came as descriptors, so that nobody here can open them again; nil for no.
+        package var isAdopted: Bool?
     }
 
     /// RAM.
@@ -38,14 +40,19 @@ package struct SavedMachine: SavedState {
     /// The devices in ascending order of their slots.
     package var devices: [Device]
 
-    init(_ plan: MachinePlan) {
+    /// - Parameter adopted: the devices whose queues came as descriptors.
+    init(_ plan: MachinePlan, adopted: Set<String> = []) {
         memory = plan.memory.ranges.map { Window(start: $0.address, end: $0.end) }
         pciMemory64 =
             plan.windows.memory64.isEmpty
             ? nil : Window(start: plan.windows.memory64.lowerBound, end: plan.windows.memory64.upperBound)
         apicIDs = Array(plan.processors.apicIDs.prefix(plan.processors.boot))
         physicalAddressBits = plan.processors.physicalAddressBits ?? 0
-        devices = plan.devices.map { Device(id: $0.id, kind: $0.kind.name, slot: $0.address.device) }
+        devices = plan.devices.map {
+            Device(
+                id: $0.id, kind: $0.kind.name, slot: $0.address.device,
+                isAdopted: adopted.contains($0.id) ? true : nil)
+        }
     }
 }
 
