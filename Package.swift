@@ -73,7 +73,8 @@ let package = Package(
         room(
             "Machine",
             [
-                "Spec", "Host", "Snapshot", "KVM", "Memory", "PCI", "Virtio", "VirtioBlock", "VirtioNet", "VirtioConsole",
+                "Spec", "Host", "Snapshot", "KVM", "Memory", "PCI", "Virtio", "VirtioBlock", "VirtioNet",
+                "VirtioConsole",
                 "VirtioRandom", "VirtioVsock", "Legacy", "CharBackend", "Boot", "CLinux", logging,
             ]),
         // The API and the document that describes it, which the plug-in embeds.
