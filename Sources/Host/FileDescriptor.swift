@@ -120,6 +120,8 @@ package struct FileStatus: Equatable, Sendable {
     package let size: Int64
     /// The device that holds the file, and its number there: together its identity.
     package let device: UInt64, inode: UInt64
+    /// When its bytes were last changed, in ns since 1970 in UTC.
+    package let modified: Int64
     /// Which device a device node stands for (makedev(3)).
     package let deviceNumber: DeviceNumber
 
@@ -148,6 +150,7 @@ package struct FileStatus: Equatable, Sendable {
         size = Int64(status.st_size)
         device = UInt64(status.st_dev)
         inode = UInt64(status.st_ino)
+        modified = Int64(status.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(status.st_mtim.tv_nsec)
         deviceNumber = DeviceNumber(UInt64(status.st_rdev))
     }
 }

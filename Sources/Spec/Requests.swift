@@ -87,15 +87,28 @@ extension SectionReader {
 
 /// `vm.snapshot`
 package struct SnapshotRequest: Sendable, Equatable {
+    /// How much of the memory a snapshot has.
+    package enum Kind: String, CaseIterable, Sendable {
+        /// All of it; what is written from then on is noted for a diff.
+        case full = "Full"
+        /// What was written since the last snapshot with a kind.
+        case diff = "Diff"
+    }
+
     /// The directory that the snapshot is to be.
     package let path: String
+    /// How much of the memory it has; nil for all of it, with no diff to follow.
+    package let kind: Kind?
+
+    package init(path: String, kind: Kind? = nil) { (self.path, self.kind) = (path, kind) }
 
     /// Reads a request in JSON.
     package static func parse(_ bytes: [UInt8]) throws(SpecError) -> Parsed<SnapshotRequest> {
         try RequestReading.parse(bytes) { reader in
             let path = reader.requiredFileURL("destination_url", example: "file:///tmp/snapshot")
-            reader.finish(["destination_url"])
-            return SnapshotRequest(path: path)
+            let kind: Kind? = reader.choice("type")
+            reader.finish(["destination_url", "type"])
+            return SnapshotRequest(path: path, kind: kind)
         }
     }
 }

@@ -64,9 +64,14 @@ extension VMMClient {
     ///
     /// - Parameters:
     ///   - url: `file:///directory`.
+    ///   - kind: how much of the memory the snapshot has; nil for all of it, with no diff to follow.
     ///   - timeout: how long it may take; nil for ever.
-    public func snapshot(to url: String, timeout: Duration? = nil) async throws(VMMClientError) {
-        try await act("vm.snapshot", ["destination_url": url], timeout: timeout)
+    public func snapshot(
+        to url: String, kind: SnapshotKind? = nil, timeout: Duration? = nil
+    ) async throws(VMMClientError) {
+        var body = ["destination_url": url]
+        body["type"] = kind?.rawValue
+        try await act("vm.snapshot", body, timeout: timeout)
     }
 
     /// Restores a VM from a snapshot; it is paused then unless the configuration has `resume`.
@@ -106,4 +111,12 @@ extension VMMClient {
         let fields = options.merging(["receiver_url": .string(url)]) { _, url in url }
         try await act("vm.receive-migration", JSON.object(fields), timeout: timeout)
     }
+}
+
+/// How much of the guest's memory a snapshot has.
+public enum SnapshotKind: String, Sendable {
+    /// All of it; what is written from then on is noted for a diff.
+    case full = "Full"
+    /// What was written since the last snapshot with a kind, which it names as its parent.
+    case diff = "Diff"
 }

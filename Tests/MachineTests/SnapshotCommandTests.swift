@@ -56,7 +56,7 @@ import Testing
             let places = ["__rng 0000:00:01.0", "b 0000:00:03.0", "c 0000:00:04.0"]
             #expect(Deadline.seconds(10).wait { devices(first) == places })
             try first.command(.pause)
-            try first.command(.snapshot(path: path))
+            try first.command(.snapshot(SnapshotRequest(path: path)))
             #expect(first.events.all.suffix(2) == ["vm.snapshotting", "vm.snapshotted"])
             #expect(first.end() == .quit)
 
@@ -92,7 +92,7 @@ import Testing
             try vm.command(.addNet(Parsed(config: net), queue()))
             try vm.command(.boot)
             try vm.command(.pause)
-            try vm.command(.snapshot(path: path))
+            try vm.command(.snapshot(SnapshotRequest(path: path)))
             #expect(vm.end() == .quit)
 
             let other = try RunningVM("mode=hang")
@@ -122,17 +122,19 @@ import Testing
             let scratch = try ScratchDirectory("moment")
             let path = scratch.path("snapshot")
             let vm = try RunningVM("mode=hang")
-            #expect(try vm.refusal(.snapshot(path: path)).kind == .notFound)
+            #expect(try vm.refusal(.snapshot(SnapshotRequest(path: path))).kind == .notFound)
             try vm.create(config(scratch, ejecting: false))
-            #expect(try vm.refusal(.snapshot(path: path)).chain.last == "VM is not booted")
+            #expect(try vm.refusal(.snapshot(SnapshotRequest(path: path))).chain.last == "VM is not booted")
             #expect(try vm.refusal(request(path)).chain.last == "VM is already created")
             try vm.command(.boot)
-            #expect(try vm.refusal(.snapshot(path: path)).chain.last?.hasPrefix("VM is not paused") == true)
+            #expect(
+                try vm.refusal(.snapshot(SnapshotRequest(path: path))).chain.last?.hasPrefix("VM is not paused") == true
+            )
             // A guest that does not let a device go.
             try add(vm, scratch, "held")
             try vm.command(.removeDevice(id: "held"))
             try vm.command(.pause)
-            let error = try vm.refusal(.snapshot(path: path))
+            let error = try vm.refusal(.snapshot(SnapshotRequest(path: path)))
             #expect(error.kind == .failed && error.chain.last?.contains("let held go") == true, "\(error)")
             #expect(!FileManager.default.fileExists(atPath: path))
             #expect(vm.end() == .quit)
@@ -150,7 +152,7 @@ import Testing
             try add(vm, scratch, "disk")
             try vm.command(.boot)
             try vm.command(.pause)
-            try vm.command(.snapshot(path: path))
+            try vm.command(.snapshot(SnapshotRequest(path: path)))
             let other = try RunningVM("mode=hang")
             let locked = try other.refusal(request(path))
             #expect(locked.chain.last?.contains("is locked") == true, "\(locked)")

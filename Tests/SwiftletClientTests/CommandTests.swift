@@ -61,6 +61,10 @@ import Testing
             (["coredump", "file:///c"], "vm.coredump", ["destination_url": "file:///c"]),
             (["snapshot", "file:///s"], "vm.snapshot", ["destination_url": "file:///s"]),
             (
+                ["snapshot", "--type", "Diff", "file:///s"], "vm.snapshot",
+                ["destination_url": "file:///s", "type": "Diff"]
+            ),
+            (
                 ["restore", "source_url=file:///s,prefault=on,resume=true"], "vm.restore",
                 ["source_url": "file:///s", "prefault": true, "resume": true]
             ),

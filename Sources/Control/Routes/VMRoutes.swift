@@ -20,7 +20,7 @@ extension Route {
         .command("vm.snapshot") { request, _ throws(SpecError) in
             try SnapshotRequest.parse(request.body)
         } _: { parsed, _ in
-            .snapshot(path: parsed.config.path)
+            .snapshot(parsed.config)
         },
         .command("vm.restore") { request, _ throws(SpecError) in
             try RestoreRequest.parse(request.body)

@@ -47,6 +47,8 @@ final class MachineInstance: Sendable {
     private let serialPort: CharPort?
     /// How fast the guest writes its memory, while somebody wants to know.
     let dirtyMeter = DirtyMeter()
+    /// What was written since the last snapshot that a diff may build upon.
+    let writtenPages = WrittenPages()
     /// The guest's time while it stands still; nil while it runs.
     let stoppedTime = Mutex<StoppedTime?>(nil)
 

@@ -24,7 +24,7 @@ package enum VMCommand: Sendable {
     /// Writes the guest's memory and registers into a new ELF core file; a guest that runs stands still meanwhile.
     case coredump(path: String)
     /// Writes all of the VM, which stands still, into a new directory.
-    case snapshot(path: String)
+    case snapshot(SnapshotRequest)
     /// Makes a VM of a snapshot, with the tap queues that came with the request.
     case restore(RestoreRequest, ReceivedDescriptors)
     /// Adds a disk: to the configuration, and to a guest that runs.

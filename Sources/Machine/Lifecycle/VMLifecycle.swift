@@ -42,7 +42,7 @@ extension VMM {
         case .powerButton: try running().pressPowerButton()
         case .nmi: try running().raiseNMI()
         case .coredump(let path): try coredump(path)
-        case .snapshot(let path): try snapshot(to: path)
+        case .snapshot(let request): try snapshot(request)
         case .restore(let request, let descriptors): try restore(request, descriptors)
         case .addDisk(let disk): return try add(disk)
         case .addNet(let net, let descriptors): return try add(net, descriptors)

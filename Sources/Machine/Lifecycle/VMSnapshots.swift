@@ -9,11 +9,12 @@ import VirtioNet
 extension VMM {
     // MARK: Saving
 
-    /// Writes all of the VM, which stands still, into a new directory.
+    /// Writes all of the VM, which stands still, into a new directory; of its memory, for a diff, what was written since
+    /// the last snapshot that one may build upon.
     ///
     /// - Throws: when the VM runs or a device is on its way out, and whatever keeps the directory from being written: there
     ///   is none then, and the VM is as it was.
-    func snapshot(to path: String) throws {
+    func snapshot(_ request: SnapshotRequest) throws {
         let instance = try running()
         guard let vm, let backends = vm.backends, vm.isPaused else {
             throw VMError(.failed, ["VM is not paused: pause it first"])
@@ -27,18 +28,56 @@ extension VMM {
                         + "wait for the event device-removed"
                 ])
         }
+        let parent = request.kind == .diff ? try diffParent(instance) : nil
         emit(.snapshotting)
         let state = try instance.saveState(backends.plan, adopted: Set(vm.taps.keys))
-        let contents = SnapshotContents(
+        var contents = SnapshotContents(
             writer: options.writer, config: Array(vm.config.json.text().utf8), state: try state.encoded(),
             needs: instance.needs)
-        let writer = try SnapshotWriter(path, replacesEmptyDirectory: true)
-        try writer.write(contents, memory: LiveMemory(instance.memory.snapshotRegions))
+        contents.parent = parent
+        contents.disks = backends.plan.devices.compactMap { device in
+            guard case .block(let options, _) = device.kind else { return nil }
+            return SnapshotDisk(id: device.id, path: options.path)
+        }
+        let written = parent == nil ? nil : try instance.pagesWrittenSinceSnapshot()
+        let writer = try SnapshotWriter(request.path, replacesEmptyDirectory: true)
+        try writer.write(contents, memory: LiveMemory(instance.memory.snapshotRegions, dirty: written))
         let manifest = try writer.commit()
         logger.info(
             "the snapshot is complete",
-            metadata: ["path": "\(path)", "id": "\(manifest.id)", "bytes": "\(manifest.memory.dataBytes)"])
+            metadata: ["path": "\(request.path)", "id": "\(manifest.id)", "bytes": "\(manifest.memory.dataBytes)"])
+        if request.kind != nil {
+            do throws(KVMError) {
+                try instance.noteWrites(since: .init(id: manifest.id, directory: request.path))
+            } catch {
+                logger.warning("no diff to the snapshot \(request.path) can be taken: \(error)")
+            }
+        }
         emit(.snapshotted)
+    }
+
+    /// The snapshot that a diff builds upon.
+    ///
+    /// - Throws: when there is none, or it is no longer where it was.
+    private func diffParent(_ instance: MachineInstance) throws -> SnapshotContents.Parent {
+        guard let parent = instance.writtenPages.parent else {
+            throw VMError(
+                .invalid,
+                [
+                    "$.type: a Diff builds upon a snapshot that was taken with a type since the guest's last boot or restore, "
+                        + "and there is none; take one with the type Full first"
+                ])
+        }
+        let found = try SnapshotDirectory(opening: parent.directory).manifest.id
+        guard found == parent.id else {
+            throw VMError(
+                .invalid,
+                [
+                    "$.type: \(parent.directory) is the snapshot \(found) now, and the Diff builds upon \(parent.id), which was "
+                        + "there; bring that one back or take one with the type Full"
+                ])
+        }
+        return parent
     }
 
     // MARK: Restoring
@@ -58,6 +97,13 @@ extension VMM {
         config.memory.prefault = request.prefault
         if request.memoryMode == .onDemand { try Self.checkOnDemand(config.memory) }
         parsed = ParsedConfig(config: config, warnings: [])
+        // The guest's memory holds what its file systems had written, and what they had not.
+        for disk in chain.manifest.disks ?? [] {
+            guard let change = disk.change else { continue }
+            logger.warning(
+                "the image of a disk has changed since the snapshot; the guest may find its file system damaged",
+                metadata: ["disk": "\(disk.id)", "path": "\(disk.path)", "change": "\(change)"])
+        }
         try create(parsed)
         do {
             try restoreLife(request, chain, document, descriptors)

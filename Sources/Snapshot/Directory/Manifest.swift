@@ -1,3 +1,5 @@
+import Host
+
 /// What `manifest.json` says of a snapshot: what it is, what it needs, and what its files are.
 package struct Manifest: Codable, Equatable, Sendable {
     /// The format that is written; older ones are read for ever.
@@ -21,6 +23,8 @@ package struct Manifest: Codable, Equatable, Sendable {
     package var memory: MemoryLayout
     /// The files beside the manifest by their names.
     package var files: [String: FileEntry]
+    /// The disks' images as they were, which the snapshot does not hold; nil where nobody looked.
+    package var disks: [SnapshotDisk]?
 
     /// Whether the snapshot has only the pages that were written since its parent.
     package var isDiff: Bool { parent != nil }
@@ -79,6 +83,35 @@ package struct SnapshotParent: Codable, Equatable, Sendable {
     package init(id: String, path: String) {
         self.id = id
         self.path = path
+    }
+}
+
+/// A disk's image as it was when its guest stood still for the snapshot. Without it the guest's memory and its disk do not
+/// agree.
+package struct SnapshotDisk: Codable, Equatable, Sendable {
+    /// The disk's id, and the path of its image.
+    package var id: String, path: String
+    /// The image's length in bytes, and its number in its file system.
+    package var size: Int64, inode: UInt64
+    /// When it was last written, in ns since 1970 in UTC.
+    package var modified: Int64
+
+    /// Looks at an image; nil for what has no such times: a block device, or nothing.
+    package init?(id: String, path: String) {
+        guard let file = try? FileDescriptor.openForReading(path), let status = try? file.status(),
+            status.kind == .regular
+        else { return nil }
+        (self.id, self.path) = (id, path)
+        (size, inode, modified) = (status.size, status.inode, status.modified)
+    }
+
+    /// What has changed about the image since; nil if nothing has.
+    package var change: String? {
+        guard let now = SnapshotDisk(id: id, path: path) else { return "it is no regular file any more" }
+        if now == self { return nil }
+        if now.size != size { return "it had \(size) bytes and has \(now.size)" }
+        if now.inode != inode { return "another file is in its place" }
+        return "it was written \((now.modified &- modified) / 1_000_000_000) s after the guest stood still"
     }
 }
 

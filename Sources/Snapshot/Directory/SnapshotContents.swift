@@ -11,6 +11,8 @@ package struct SnapshotContents: Sendable {
     package var state: [UInt8]
     /// What the host has to have.
     package var needs: SnapshotNeeds
+    /// The disks' images as they are now.
+    package var disks: [SnapshotDisk] = []
     /// The snapshot that this one is a diff to; nil for a full one.
     package var parent: Parent?
 

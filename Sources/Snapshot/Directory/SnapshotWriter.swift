@@ -87,7 +87,7 @@ package final class SnapshotWriter: Sendable {
                 memory: .init(
                     pageSize: HostRange.pageSize, chunkSize: MemoryGeometry.chunkSize,
                     dataBytes: UInt64(map.dataPages * HostRange.pageSize), regions: source.geometry.regions),
-                files: progress.withLock { $0.files })
+                files: progress.withLock { $0.files }, disks: contents.disks.isEmpty ? nil : contents.disks)
             try write(SnapshotFile.manifest, try ManifestText.encode(manifest))
             progress.withLock { $0.manifest = manifest }
         } catch {

@@ -33,6 +33,7 @@ extension SnapshotChain {
         var contents = SnapshotContents(
             writer: manifest.writer, config: top.config, state: top.stateBytes, needs: manifest.needs)
         contents.origin = manifest
+        contents.disks = manifest.disks ?? []
         let writer = try SnapshotWriter(path, hook: hook)
         try writer.write(contents, source: ChainMemory(chain: self), workers: workers)
         return try writer.commit()

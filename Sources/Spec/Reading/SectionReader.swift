@@ -78,15 +78,18 @@ struct SectionReader {
 
     /// A field whose text is one of an enumeration's names.
     func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, default standard: Choice) -> Choice
-    where Choice.RawValue == String {
+    where Choice.RawValue == String { choice(key) ?? standard }
+
+    /// The same where the field may be left out; nil then, and where it is wrong.
+    func choice<Choice: RawRepresentable & CaseIterable>(_ key: String) -> Choice? where Choice.RawValue == String {
         let names = Choice.allCases.map(\.rawValue)
         // By hand: `joined` asks the runtime for a type, which looks through all of the program's conformances.
         let allowed = "one of " + names.dropFirst().reduce(names.first ?? "") { $0 + ", " + $1 }
-        guard let text = string(key, allowed) else { return standard }
+        guard let text = string(key, allowed) else { return nil }
         if let choice = Choice(rawValue: text) { return choice }
         let hint = nearestName(to: text, among: names).map { "; did you mean '\($0)'?" } ?? ""
         report.issue(.invalid, path.key(key), "got \(quoted(text)), expected \(allowed)\(hint)")
-        return standard
+        return nil
     }
 
     /// A reader of a field that is an object.

@@ -20,11 +20,14 @@ struct SnapshotVerb: ActionVerb {
     static let configuration = CommandConfiguration(commandName: "snapshot", abstract: "Save a paused VM.")
     static let route = "vm.snapshot"
     @OptionGroup var vmm: VMMOptions
+    @Option(help: "Full, for a Diff to follow, or Diff: what was written since the last one with a type.")
+    var type: String?
     @Argument(help: "file:///DIRECTORY") var url: String
 
     func body() throws(CtlFailure) -> JSONObject? {
         var body = JSONObject()
         body["destination_url"] = .string(url)
+        if let type { body["type"] = .string(type) }
         return body
     }
 }

@@ -1,0 +1,106 @@
+import KVM
+import Memory
+import Snapshot
+import Synchronization
+
+/// The pages that were written since a snapshot, for the next one to have them alone.
+final class WrittenPages: Sendable {
+    private struct State {
+        let parent: SnapshotContents.Parent
+        /// As `DirtyBitmap.take` has them.
+        var words: [UInt64] = []
+    }
+
+    private let state = Mutex<State?>(nil)
+
+    /// The snapshot since which they are noted; nil while none are.
+    var parent: SnapshotContents.Parent? { state.withLock { $0?.parent } }
+
+    /// All of them so far.
+    var words: [UInt64] { state.withLock { $0?.words ?? [] } }
+
+    /// Forgets all that was written before a snapshot.
+    func begin(after parent: SnapshotContents.Parent) { state.withLock { $0 = State(parent: parent) } }
+
+    /// Notes pages, if any are to be noted.
+    func add(_ words: [UInt64]) {
+        state.withLock { state in
+            guard var next = state else { return }
+            state = nil
+            if next.words.count < words.count {
+                next.words += [UInt64](repeating: 0, count: words.count - next.words.count)
+            }
+            for (index, word) in words.enumerated() { next.words[index] |= word }
+            state = next
+        }
+    }
+}
+
+/// KVM's dirty log with the devices' own writes beside it, on the control thread. The meter and the snapshots share it.
+extension MachineInstance {
+    /// Whether writes are logged.
+    private var isLoggingWrites: Bool { dirtyMeter.reading != nil || writtenPages.parent != nil }
+
+    /// Turns the dirty log on, or takes what it has and notes it; or turns it off.
+    func measureDirtying(_ on: Bool) throws(KVMError) {
+        if on {
+            let pages = try takeLog()
+            if dirtyMeter.reading == nil { dirtyMeter.begin() } else { dirtyMeter.add(pages: pages) }
+        } else if dirtyMeter.reading != nil {
+            dirtyMeter.end()
+            if !isLoggingWrites { try logWrites(false) }
+        }
+    }
+
+    /// Notes from now on what is written, for a diff to a snapshot that was just taken; the machine stands still.
+    func noteWrites(since parent: SnapshotContents.Parent) throws(KVMError) {
+        dirtyMeter.add(pages: try takeLog())
+        writtenPages.begin(after: parent)
+    }
+
+    /// The pages that were written since the snapshot, for each region of the RAM. They stay noted until the next
+    /// `noteWrites`.
+    func pagesWrittenSinceSnapshot() throws(KVMError) -> [[UInt64]] {
+        dirtyMeter.add(pages: try takeLog())
+        return memory.bitmapsByRegion(writtenPages.words)
+    }
+
+    /// Takes what was written since the last time, for whoever notes it; or begins.
+    ///
+    /// - Returns: the number of pages.
+    private func takeLog() throws(KVMError) -> UInt64 {
+        guard isLoggingWrites else {
+            try logWrites(true)
+            return 0
+        }
+        var written = memory.dirty.take()
+        var first = 0
+        for (slot, range) in memory.ranges.enumerated() {
+            let pages = Int(range.size / GuestMemory.pageSize)
+            let log = try machine.dirtyLog(slot: UInt32(slot), pages: pages)
+            for page in 0..<log.count {
+                // The slots' pages lie behind one another in the devices' log, and need not begin at a word there.
+                Self.merge(log[page], at: first + page * 64, into: &written)
+            }
+            first += pages
+        }
+        writtenPages.add(written)
+        return written.reduce(0) { $0 + UInt64($1.nonzeroBitCount) }
+    }
+
+    /// Sets bits of a word from some bit of the words on.
+    static func merge(_ word: UInt64, at bit: Int, into words: inout [UInt64]) {
+        let (index, shift) = (bit / 64, bit % 64)
+        if index < words.count { words[index] |= word << UInt64(shift) }
+        if shift > 0, index + 1 < words.count { words[index + 1] |= word >> UInt64(64 - shift) }
+    }
+
+    private func logWrites(_ on: Bool) throws(KVMError) {
+        memory.dirty.setTracking(on)
+        for (slot, range) in memory.ranges.enumerated() {
+            try machine.setMemory(
+                slot: UInt32(slot), address: range.address, size: range.size,
+                hostAddress: memory.hostAddress(ofRegion: slot), logDirty: on)
+        }
+    }
+}

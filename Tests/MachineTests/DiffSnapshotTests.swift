@@ -1,0 +1,121 @@
+import Foundation
+import Host
+import Snapshot
+import Spec
+import TestSupport
+import Testing
+
+@testable import Machine
+
+/// Snapshots that have what was written since the last one.
+@Suite(.serialized) struct DiffSnapshotTests {
+    private func take(_ vm: RunningVM, _ scratch: ScratchDirectory, _ name: String, _ kind: SnapshotRequest.Kind?)
+        throws
+    {
+        try vm.command(.snapshot(SnapshotRequest(path: scratch.path(name), kind: kind)))
+    }
+
+    /// Lets the guest run until its disk has done some more requests.
+    private func run(_ vm: RunningVM) throws {
+        try vm.command(.resume)
+        func requests() -> Int64 {
+            guard case .object(let devices)? = vm.controller.status.counters, case .object(let disk)? = devices["data"],
+                case .number(let number)? = disk["read_ops"]
+            else { return 0 }
+            return number.integer(Int64.self) ?? 0
+        }
+        let before = requests()
+        #expect(Deadline.seconds(20).wait { requests() > before + 20 })
+        try vm.command(.pause)
+    }
+
+    /// At each moment a chain of diffs has the memory that a full snapshot of the same moment has, whoever wrote it: the
+    /// guest, its disk, or KVM.
+    @Test(arguments: [false, true]) func aChainHasWhatAFullOneHas(measuring: Bool) throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("diffs")
+            let vm = try RunningVM("mode=disk-load seconds=60")
+            var config = Guests.config()
+            var disk = DiskConfig(path: try scratch.sparse("disk", bytes: 1 << 20))
+            (disk.id, disk.imageType) = ("data", .raw)
+            config.disks = [disk]
+            try vm.create(config)
+            try vm.command(.boot)
+            try vm.command(.pause)
+            try run(vm)
+            try take(vm, scratch, "base", .full)
+            for round in 1...4 {
+                // The meter shares KVM's log with the snapshots.
+                if measuring { try vm.command(.measureDirtying(true)) }
+                try run(vm)
+                if measuring { try vm.command(.measureDirtying(round % 2 == 0)) }
+                try take(vm, scratch, "full\(round)", nil)
+                try take(vm, scratch, "diff\(round)", .diff)
+                let diff = try SnapshotChain(opening: scratch.path("diff\(round)"))
+                let full = try SnapshotChain(opening: scratch.path("full\(round)"))
+                #expect(diff.layers.count == round + 1)
+                let difference = try diff.compare(with: full)
+                #expect(difference.memory.isEmpty && difference.config.isEmpty, "round \(round): \(difference)")
+                #expect(diff.manifest.memory.dataBytes < full.manifest.memory.dataBytes, "round \(round)")
+                #expect(diff.manifest.memory.dataBytes > 0)
+            }
+            #expect(vm.end() == .quit)
+
+            // The image as it was is known, and what has become of it.
+            let image = try #require(
+                try SnapshotDirectory(opening: scratch.path("diff4")).manifest.disks?.first { $0.id == "data" })
+            #expect(image.size == 1 << 20 && image.change == nil)
+            try FileManager.default.setAttributes(
+                [.modificationDate: Date(timeIntervalSinceNow: 60)], ofItemAtPath: image.path)
+            #expect(image.change?.hasPrefix("it was written ") == true, "\(image.change ?? "")")
+
+            let other = try RunningVM("mode=disk-load seconds=60")
+            var request = RestoreRequest(path: scratch.path("diff4"))
+            request.memoryMode = .onDemand
+            try other.command(.restore(request, ReceivedDescriptors()))
+            try run(other)
+            // A restored VM has no snapshot yet that a diff may build upon.
+            let first = try other.refusal(.snapshot(SnapshotRequest(path: scratch.path("x"), kind: .diff)))
+            #expect(first.kind == .invalid && first.chain.last?.contains("type Full first") == true, "\(first)")
+            #expect(other.end() == .quit)
+        }
+    }
+
+    @Test func aDiffNeedsItsParent() throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("diffs")
+            let vm = try RunningVM("mode=hang")
+            try vm.create(Guests.config())
+            try vm.command(.boot)
+            try vm.command(.pause)
+            // One without a type is nobody's parent.
+            try take(vm, scratch, "plain", nil)
+            func refusal() throws -> String {
+                let error = try vm.refusal(.snapshot(SnapshotRequest(path: scratch.path("diff"), kind: .diff)))
+                #expect(!FileManager.default.fileExists(atPath: scratch.path("diff")))
+                return error.chain.last ?? ""
+            }
+            #expect(try refusal().contains("there is none; take one with the type Full first"))
+            try take(vm, scratch, "base", .full)
+            try FileManager.default.moveItem(atPath: scratch.path("base"), toPath: scratch.path("moved"))
+            #expect(try refusal().hasPrefix("\(scratch.path("base")): there is no such directory"))
+            try FileManager.default.moveItem(atPath: scratch.path("plain"), toPath: scratch.path("base"))
+            #expect(try refusal().contains("bring that one back"))
+            try FileManager.default.removeItem(atPath: scratch.path("base"))
+            try FileManager.default.moveItem(atPath: scratch.path("moved"), toPath: scratch.path("base"))
+            try take(vm, scratch, "diff", .diff)
+            // A diff that fails loses nothing of what was written.
+            #expect(
+                try vm.refusal(.snapshot(SnapshotRequest(path: scratch.path("diff"), kind: .diff))).kind == .conflict)
+            try take(vm, scratch, "next", .diff)
+            #expect(try SnapshotChain(opening: scratch.path("next")).layers.count == 3)
+            // The next life has other memory.
+            try vm.command(.resume)
+            try vm.command(.reboot)
+            try vm.command(.pause)
+            let rebooted = try vm.refusal(.snapshot(SnapshotRequest(path: scratch.path("y"), kind: .diff)))
+            #expect(rebooted.chain.last?.contains("type Full first") == true, "\(rebooted)")
+            #expect(vm.end() == .quit)
+        }
+    }
+}
