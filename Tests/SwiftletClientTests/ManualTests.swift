@@ -12,7 +12,9 @@ import Testing
         "reboot", "receive-migration", "remove-device", "resize", "resize-disk", "resize-zone", "restore", "resume",
         "send-migration", "serial", "shutdown", "shutdown-vmm", "snapshot", "wait", "watch",
     ]
-    private static let commands = ["run", "vmm", "ctl", "check", "doctor", "completions", "manual"]
+    private static let commands = ["run", "vmm", "ctl", "check", "snapshot", "doctor", "completions", "manual"]
+    /// The verbs of `snapshot`.
+    private static let snapshotVerbs = ["diff", "info", "merge", "verify"]
 
     private func swiftlet(_ arguments: String...) throws -> ProcessResult {
         try runProcess(Command(try Built.swiftlet(), arguments))
@@ -24,6 +26,7 @@ import Testing
         #expect(made.succeeded && made.text.isEmpty && made.errors.isEmpty, "\(made)")
         let pages =
             ["swiftlet.1"] + Self.commands.map { "swiftlet-\($0).1" } + Self.verbs.map { "swiftlet-ctl-\($0).1" }
+            + Self.snapshotVerbs.map { "swiftlet-snapshot-\($0).1" }
         #expect(try scratch.entries() == pages.sorted())
         let overview = String(decoding: try scratch.read("swiftlet.1"), as: UTF8.self)
         for command in Self.commands { #expect(overview.contains(".B \"\(command)\"\n"), "\(command)") }
