@@ -5,8 +5,8 @@ extension GuestMemory {
     /// Copies part of a file into guest memory that holds zeroes, as fresh memory does: pages that are zero in the file
     /// are left alone, so that the host does not allocate them.
     ///
-    /// The file is mapped, which spares a copy of what is only looked at, and stays so until `releaseSources`. Where a page of it cannot be had, since the
-    /// file became shorter or its medium fails, the rest is read, and the read tells why.
+    /// The file is mapped, which spares a copy of what is only looked at, and stays so until `releaseSources`. Where a page
+    /// of it cannot be had, since the file became shorter or its medium fails, the rest is read, and the read tells why.
     ///
     /// - Parameters:
     ///   - offset: where in the file to begin, in bytes.
