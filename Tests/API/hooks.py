@@ -8,6 +8,7 @@ import copy
 import itertools
 import json
 import os
+import shutil
 
 import schemathesis
 import states
@@ -67,12 +68,16 @@ def serve_paths(value, key=""):
         elif name == "socket" and isinstance(item, str):
             value[name] = f"socket{next(numbers)}"
         elif name == "destination_url":
-            value[name] = "file://" + plain_file("core-", str(next(numbers)))
+            value[name] = "file://" + unused_file()
 
 
 def plain_file(prefix, text):
     name = prefix + "".join(sign if sign.isalnum() else "_" for sign in text.removeprefix(SCRATCH))[-40:]
     return os.path.join(SCRATCH, name)
+
+
+def unused_file():
+    return next(path for path in (plain_file("new-", str(number)) for number in numbers) if not os.path.exists(path))
 
 
 def image_file(text):
@@ -208,6 +213,8 @@ def after_call(context, case, response):
         boot_what_was_created()
     if case.operation.path == "/vm.coredump" and response.status_code == 204:
         os.remove(case.body["destination_url"].removeprefix("file://"))
+    if case.operation.path == "/vm.snapshot" and response.status_code == 204:
+        shutil.rmtree(case.body["destination_url"].removeprefix("file://"))
 
 
 def boot_what_was_created():

@@ -62,7 +62,7 @@ extension VMM {
     private func diffParent(_ instance: MachineInstance) throws -> SnapshotContents.Parent {
         guard let parent = instance.writtenPages.parent else {
             throw VMError(
-                .invalid,
+                .failed,
                 [
                     "$.type: a Diff builds upon a snapshot that was taken with a type since the guest's last boot or restore, "
                         + "and there is none; take one with the type Full first"
@@ -71,7 +71,7 @@ extension VMM {
         let found = try SnapshotDirectory(opening: parent.directory).manifest.id
         guard found == parent.id else {
             throw VMError(
-                .invalid,
+                .failed,
                 [
                     "$.type: \(parent.directory) is the snapshot \(found) now, and the Diff builds upon \(parent.id), which was "
                         + "there; bring that one back or take one with the type Full"
