@@ -26,12 +26,15 @@ package struct SignalMask: ~Copyable {
 }
 
 /// Blocks signals on the calling thread, and so on those that it starts: they wait until somebody takes them.
-package func hold(_ signals: [Int32]) {
+///
+/// - Returns: the set of these signals.
+@discardableResult package func hold(_ signals: [Int32]) -> sigset_t {
     var set = sigset_t()
     // SAFETY: the set is a local that the calls fill or read.
     unsafe sigemptyset(&set)
     for signal in signals { unsafe sigaddset(&set, signal) }
     unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
+    return set
 }
 
 /// Whether one of these blocked signals waits for the process; it stays where it is.
@@ -55,11 +58,8 @@ package struct SignalFD: ~Copyable, Sendable {
 
     /// Blocks the signals on the calling thread, and so on those that it starts, and receives them here.
     package init(_ signals: [Int32]) throws(HostError) {
-        var set = sigset_t()
-        // SAFETY: the set is a local that the calls fill or read.
-        unsafe sigemptyset(&set)
-        for signal in signals { unsafe sigaddset(&set, signal) }
-        unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
+        var set = hold(signals)
+        // SAFETY: the call reads the local.
         let raw = unsafe signalfd(-1, &set, Int32(SFD_CLOEXEC) | Int32(SFD_NONBLOCK))
         guard raw >= 0 else { throw HostError("create a signalfd", nil, Errno.current) }
         file = FileDescriptor(owning: raw)
