@@ -9,7 +9,7 @@ package struct FileIdentity: Equatable, Sendable {
         var status = stat()
         // SAFETY: the kernel fills the local; the path's bytes live through the call.
         guard unsafe lstat(path, &status) == 0 else { return nil }
-        (device, inode) = (UInt64(status.st_dev), UInt64(status.st_ino))
+        self.init(status)
     }
 
     /// The file that a path leads to, over symbolic links; nil when there is none.
@@ -17,7 +17,7 @@ package struct FileIdentity: Equatable, Sendable {
         var status = stat()
         // SAFETY: the kernel fills the local; the path's bytes live through the call.
         guard unsafe stat(path, &status) == 0 else { return nil }
-        (device, inode) = (UInt64(status.st_dev), UInt64(status.st_ino))
+        self.init(status)
     }
 
     /// The file or block device that a path leads to, over symbolic links; nil when there is none, and for what keeps no
@@ -28,6 +28,10 @@ package struct FileIdentity: Equatable, Sendable {
         guard unsafe stat(path, &status) == 0 else { return nil }
         let kind = status.st_mode & UInt32(S_IFMT)
         guard kind == UInt32(S_IFREG) || kind == UInt32(S_IFBLK) else { return nil }
+        self.init(status)
+    }
+
+    private init(_ status: stat) {
         (device, inode) = (UInt64(status.st_dev), UInt64(status.st_ino))
     }
 
