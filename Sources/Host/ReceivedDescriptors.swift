@@ -31,20 +31,6 @@ package final class ReceivedDescriptors: Sendable {
         return FileDescriptor(owning: first)
     }
 
-    /// The hardware address, six bytes, of the tap whose queue the first descriptor is; nil where it is none. It tells the
-    /// tap from another of the same name in this process's network namespace.
-    package var tapAddress: [UInt8]? {
-        raw.withLock { list in
-            guard let first = list.first else { return nil }
-            var bytes = [UInt8](repeating: 0, count: 6)
-            // SAFETY: the shim fills six bytes of the array, which lives through the call.
-            let result = unsafe bytes.withUnsafeMutableBufferPointer { space in
-                unsafe cl_tap_get_mac(first, space.baseAddress)
-            }
-            return result < 0 ? nil : bytes
-        }
-    }
-
     deinit {
         while let descriptor = takeFirst() { _ = consume descriptor }
     }

@@ -4,8 +4,8 @@ import CLinux
 package struct TapIdentity: Equatable, Sendable {
     /// The interface's name in its namespace.
     package let name: String
-    /// Its hardware address, six bytes.
-    let mac: [UInt8]
+    /// Its hardware address, six bytes. It tells the tap from another of the same name in this process's namespace.
+    package let mac: [UInt8]
     /// Its network namespace; nil where this process may not know it.
     let namespace: FileIdentity?
 

@@ -5,7 +5,7 @@ import Host
 package final class AdoptedTaps: Sendable {
     let queues: [NetBackend.Queue]
     /// The interface's name where it was opened, which need not be this process's network namespace.
-    package let interface: String
+    package var interface: String { identity.name }
     /// Which tap it is.
     package let identity: TapIdentity
 
@@ -39,7 +39,7 @@ package final class AdoptedTaps: Sendable {
         do throws(HostError) { identity = try queues[0].tap.identity() } catch {
             throw NetError(field: field, problem: "\(error)", remedy: nil)
         }
-        (self.queues, self.interface) = (queues, interface)
+        self.queues = queues
     }
 
     /// Refuses one queue that came by two descriptors.

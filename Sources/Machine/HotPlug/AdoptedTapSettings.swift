@@ -16,16 +16,15 @@ enum AdoptedTapSettings {
 
     /// Gives the tap the MTU that the guest is told.
     ///
-    /// - Parameter address: the hardware address of the tap whose descriptors came.
     /// - Throws: when the tap is not within reach of this process, or the host refuses.
-    static func setMTU(_ net: NetConfig, _ taps: AdoptedTaps, address: [UInt8]?) throws(VMError) {
+    static func setMTU(_ net: NetConfig, _ taps: AdoptedTaps) throws(VMError) {
         guard let mtu = net.mtu else { return }
         let interface: NetworkInterface
         do throws(HostError) { interface = try NetworkInterface(taps.interface) } catch {
             throw VMError(.failed, ["$.mtu: \(error)"])
         }
         // A tap of another network namespace may have the name of an interface of this one.
-        guard let address, let own = try? interface.mac(), own == address else {
+        guard let own = try? interface.mac(), own == taps.identity.mac else {
             throw VMError(
                 .invalid,
                 [
