@@ -13,21 +13,6 @@ package struct SavedInterruptChips: SavedState {
     package init(chips: [RawBytes]) { self.chips = chips }
 }
 
-/// The guest's kvmclock as a snapshot keeps it.
-package struct SavedClock: SavedState {
-    package static let kind = "clock"
-    package static let version = 1
-
-    /// kvmclock in ns.
-    package var nanoseconds: UInt64
-    /// ns since 1970 in UTC at the same moment.
-    package var realTime: UInt64
-
-    package init(nanoseconds: UInt64, realTime: UInt64) {
-        (self.nanoseconds, self.realTime) = (nanoseconds, realTime)
-    }
-}
-
 extension VMHandle {
     /// What KVM_CHECK_EXTENSION says of a capability for this VM (KVM_CAP_CHECK_EXTENSION_VM).
     package func value(of capability: KVMCapability) -> Int {
@@ -74,10 +59,18 @@ extension VMHandle {
     }
 
     private func transferChip(_ number: UInt, _ chip: inout [UInt8], _ what: String) throws(KVMError) {
-        let result = unsafe chip.withUnsafeMutableBytes {
-            // SAFETY: the array has the structure's size, and KVM keeps no pointer to it.
-            unsafe $0.baseAddress.map { unsafe cl_ioctl_pointer(descriptor, number, $0) } ?? -EINVAL
-        }
-        guard result >= 0 else { throw .request(what, Errno(-result)) }
+        // SAFETY: the array has the structure's size.
+        try unsafe transferBytes(descriptor, number, &chip, what)
     }
+}
+
+/// Makes a request whose argument is a structure of a size that only the running kernel knows, or that Swift has no type of.
+///
+/// SAFETY: the array is as long as what the request reads or fills. KVM keeps no pointer to it.
+@unsafe
+func transferBytes(_ descriptor: Int32, _ number: UInt, _ bytes: inout [UInt8], _ what: String) throws(KVMError) {
+    let result = unsafe bytes.withUnsafeMutableBytes {
+        unsafe $0.baseAddress.map { unsafe cl_ioctl_pointer(descriptor, number, $0) } ?? -EINVAL
+    }
+    guard result >= 0 else { throw .request(what, Errno(-result)) }
 }

@@ -125,11 +125,8 @@ extension VCPUHandle {
         var bytes = [UInt8](repeating: 0, count: sizes.nested)
         // The third field, a word, is how much there is room for, and then how much there is.
         for byte in 0..<4 { bytes[4 + byte] = UInt8(truncatingIfNeeded: sizes.nested >> (8 * byte)) }
-        let result = unsafe bytes.withUnsafeMutableBytes {
-            // SAFETY: KVM fills no more than the size in the structure, which is the array's.
-            unsafe $0.baseAddress.map { unsafe cl_ioctl_pointer(file.raw, CL_KVM_GET_NESTED_STATE, $0) } ?? -EINVAL
-        }
-        guard result >= 0 else { throw .request("read the nested state of vCPU \(id)", Errno(-result)) }
+        // SAFETY: KVM fills no more than the size in the structure, which is the array's.
+        try unsafe transferBytes(file.raw, CL_KVM_GET_NESTED_STATE, &bytes, "read the nested state of vCPU \(id)")
         let filled = (0..<4).reduce(0) { $0 | Int(bytes[4 + $1]) << (8 * $1) }
         return Array(bytes.prefix(min(max(filled, Self.nestedHeader), bytes.count)))
     }
@@ -143,31 +140,22 @@ extension VCPUHandle {
         guard bytes.count >= Self.nestedHeader, claimed == bytes.count else {
             throw .request("set a nested state of \(bytes.count) bytes that says it has \(claimed)", .invalid)
         }
-        let result = unsafe bytes.withUnsafeMutableBytes {
-            // SAFETY: KVM reads as many bytes as the structure says, which was checked to be the array's.
-            unsafe $0.baseAddress.map { unsafe cl_ioctl_pointer(file.raw, CL_KVM_SET_NESTED_STATE, $0) } ?? -EINVAL
-        }
-        guard result >= 0 else { throw .request("set the nested state of vCPU \(id)", Errno(-result)) }
+        // SAFETY: KVM reads as many bytes as the structure says, which was checked to be the array's.
+        try unsafe transferBytes(file.raw, CL_KVM_SET_NESTED_STATE, &bytes, "set the nested state of vCPU \(id)")
     }
 
     private func xsave(_ sizes: VCPUStateSizes) throws(KVMError) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: sizes.xsave)
         let number = sizes.hasXSAVE2 ? CL_KVM_GET_XSAVE2 : CL_KVM_GET_XSAVE
-        let result = unsafe bytes.withUnsafeMutableBytes {
-            // SAFETY: the space is as long as KVM says that it fills (KVM_CAP_XSAVE2), at least a page.
-            unsafe $0.baseAddress.map { unsafe cl_ioctl_pointer(file.raw, number, $0) } ?? -EINVAL
-        }
-        guard result >= 0 else { throw .request("read the XSAVE area of vCPU \(id)", Errno(-result)) }
+        // SAFETY: the space is as long as KVM says that it fills (KVM_CAP_XSAVE2), at least a page.
+        try unsafe transferBytes(file.raw, number, &bytes, "read the XSAVE area of vCPU \(id)")
         return bytes
     }
 
     func setXSAVE(_ saved: [UInt8], _ sizes: VCPUStateSizes) throws(KVMError) {
         var bytes = saved + [UInt8](repeating: 0, count: max(0, sizes.xsave - saved.count))
-        let result = unsafe bytes.withUnsafeMutableBytes {
-            // SAFETY: KVM reads as many bytes as KVM_CAP_XSAVE2 says, which are there.
-            unsafe $0.baseAddress.map { unsafe cl_ioctl_pointer(file.raw, CL_KVM_SET_XSAVE, $0) } ?? -EINVAL
-        }
-        guard result >= 0 else { throw .request("set the XSAVE area of vCPU \(id)", Errno(-result)) }
+        // SAFETY: KVM reads as many bytes as KVM_CAP_XSAVE2 says, which are there.
+        try unsafe transferBytes(file.raw, CL_KVM_SET_XSAVE, &bytes, "set the XSAVE area of vCPU \(id)")
     }
 
     // MARK: Time
