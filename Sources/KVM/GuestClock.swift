@@ -1,5 +1,6 @@
 import CLinux
 import Host
+import Snapshot
 
 /// The host's time stamp counter (SDM volume 3, 18.17), which a guest's is an offset from.
 package enum HostTSC {
@@ -7,8 +8,11 @@ package enum HostTSC {
     package static var now: UInt64 { cl_tsc() }
 }
 
-/// A moment as the guest's clock and the world's have it.
-package struct ClockReading: Equatable, Sendable {
+/// A moment as the guest's clock and the world's have it, which a snapshot keeps.
+package struct ClockReading: SavedState {
+    package static let kind = "clock"
+    package static let version = 1
+
     /// kvmclock in ns.
     package let nanoseconds: UInt64
     /// ns since 1970 in UTC.

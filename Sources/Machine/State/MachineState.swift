@@ -19,10 +19,7 @@ extension MachineInstance {
         }
         var document = StateDocument()
         try document.add(SavedMachine(plan, adopted: adopted), as: StateName.machine)
-        if let clock = stopped.clock {
-            try document.add(
-                SavedClock(nanoseconds: clock.nanoseconds, realTime: clock.realTime), as: StateName.clock)
-        }
+        if let clock = stopped.clock { try document.add(clock, as: StateName.clock) }
         let sizes = try VCPUStateSizes(machine)
         let listed = try KVMSystem().stateMSRs()
         for runner in runners {
@@ -60,8 +57,7 @@ extension MachineInstance {
         let now = HostTSC.now
         var clock: ClockReading?
         if document.contains(StateName.clock) {
-            let saved = try document.read(SavedClock.self, of: StateName.clock)
-            let reading = ClockReading(nanoseconds: saved.nanoseconds, realTime: saved.realTime)
+            let reading = try document.read(ClockReading.self, of: StateName.clock)
             // Before the vCPUs, whose clock pages follow it; it is set again when they go on.
             _ = try machine.setClock(goneOnSince: reading)
             clock = reading
