@@ -204,7 +204,7 @@ final class MachineInstance: Sendable {
     func startPaused() throws {
         for runner in runners { runner.askToPark() }
         try start()
-        let deadline = HostClock.monotonic + 3_000_000_000
+        let deadline = HostClock.monotonic + Self.patience
         while !runners.allSatisfy(\.isParked) {
             guard HostClock.monotonic < deadline else {
                 _ = stop()

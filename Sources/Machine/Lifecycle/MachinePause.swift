@@ -15,7 +15,7 @@ struct StoppedTime {
 /// Standing still and going on, called from the VM's control thread.
 extension MachineInstance {
     /// How long a vCPU may take to leave the guest, in ns.
-    private static let patience: UInt64 = 3_000_000_000
+    static let patience: UInt64 = 3_000_000_000
 
     /// Stops the vCPUs between two instructions, then the device workers after the requests that they have accepted.
     ///

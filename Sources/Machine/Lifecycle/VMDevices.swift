@@ -52,7 +52,6 @@ extension VMM {
     private func adopt(
         _ descriptors: ReceivedDescriptors, _ net: NetConfig, _ vm: CreatedVM
     ) throws(VMError) -> AdoptedTaps {
-        let address = descriptors.tapAddress
         let taps: AdoptedTaps
         do throws(NetError) {
             taps = try AdoptedTaps(descriptors, at: "$.fds")
@@ -72,7 +71,7 @@ extension VMM {
                         + "send another tap's"
                 ])
         }
-        try AdoptedTapSettings.setMTU(net, taps, address: address)
+        try AdoptedTapSettings.setMTU(net, taps)
         for line in AdoptedTapSettings.ignored(net) { logger.warning("vm.add-net: \(line)") }
         return taps
     }
