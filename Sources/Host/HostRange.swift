@@ -28,6 +28,9 @@ package struct HostRange: @unchecked Sendable {
         self.count = count
     }
 
+    /// The address of its first byte.
+    var address: UInt { unsafe UInt(bitPattern: base) }
+
     /// A part of the range, which has to lie in it.
     package func part(_ range: Range<Int>) -> HostRange {
         precondition(range.lowerBound >= 0 && range.upperBound <= count)

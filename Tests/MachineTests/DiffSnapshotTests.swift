@@ -68,16 +68,47 @@ import Testing
             try FileManager.default.setAttributes(
                 [.modificationDate: Date(timeIntervalSinceNow: 60)], ofItemAtPath: image.path)
             #expect(image.change?.hasPrefix("it was written ") == true, "\(image.change ?? "")")
+        }
+    }
 
-            let other = try RunningVM("mode=disk-load seconds=60")
-            var request = RestoreRequest(path: scratch.path("diff4"))
-            request.memoryMode = .onDemand
-            try other.command(.restore(request, ReceivedDescriptors()))
-            try run(other)
-            // A restored VM has no snapshot yet that a diff may build upon.
-            let first = try other.refusal(.snapshot(SnapshotRequest(path: scratch.path("x"), kind: .diff)))
-            #expect(first.kind == .failed && first.chain.last?.contains("type Full first") == true, "\(first)")
-            #expect(other.end() == .quit)
+    /// A VM that was restored goes on with the chain that it is from, however it got its memory, again and again.
+    @Test(arguments: [(RestoreRequest.MemoryMode.copy, false), (.copy, true), (.onDemand, false)])
+    func aChainGoesOnOverRestores(_ mode: RestoreRequest.MemoryMode, shared: Bool) throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("diffs")
+            var config = Guests.config()
+            config.memory.shared = shared
+            var disk = DiskConfig(path: try scratch.sparse("disk", bytes: 1 << 20))
+            (disk.id, disk.imageType) = ("data", .raw)
+            config.disks = [disk]
+            let vm = try RunningVM("mode=disk-load seconds=60")
+            try vm.create(config)
+            try vm.command(.boot)
+            try vm.command(.pause)
+            try run(vm)
+            // A snapshot without a type is no parent for the VM that runs on, and one for those that are restored from it.
+            try take(vm, scratch, "0", nil)
+            #expect(vm.end() == .quit)
+            for round in 1...3 {
+                let next = try RunningVM("mode=disk-load seconds=60")
+                var request = RestoreRequest(path: scratch.path("\(round - 1)"))
+                request.memoryMode = mode
+                try next.command(.restore(request, ReceivedDescriptors()))
+                try run(next)
+                try take(next, scratch, "full\(round)", nil)
+                try take(next, scratch, "\(round)x", .diff)
+                try run(next)
+                // From the first diff on, writes are noted.
+                try take(next, scratch, "\(round)", .diff)
+                #expect(next.end() == .quit)
+                let diff = try SnapshotChain(opening: scratch.path("\(round)x"))
+                #expect(diff.layers.count == 2 * round)
+                let full = try SnapshotChain(opening: scratch.path("full\(round)"))
+                let difference = try diff.compare(with: full)
+                #expect(difference.memory.isEmpty && difference.config.isEmpty, "round \(round): \(difference)")
+                #expect(diff.manifest.memory.dataBytes < full.manifest.memory.dataBytes / 2, "round \(round)")
+                #expect(diff.manifest.memory.dataBytes > 0)
+            }
         }
     }
 

@@ -39,7 +39,7 @@ extension VMM {
             guard case .block(let options, _) = device.kind else { return nil }
             return SnapshotDisk(id: device.id, path: options.path)
         }
-        let written = parent == nil ? nil : try instance.pagesWrittenSinceSnapshot()
+        let written = try parent.map { try instance.pagesWrittenSinceSnapshot($0) }
         let writer = try SnapshotWriter(request.path, replacesEmptyDirectory: true)
         try writer.write(contents, memory: LiveMemory(instance.memory.snapshotRegions, dirty: written))
         let manifest = try writer.commit()
@@ -64,8 +64,8 @@ extension VMM {
             throw VMError(
                 .failed,
                 [
-                    "$.type: a Diff builds upon a snapshot that was taken with a type since the guest's last boot or restore, "
-                        + "and there is none; take one with the type Full first"
+                    "$.type: a Diff builds upon a snapshot that was taken with a type since the guest's last boot, or that it "
+                        + "was restored from, and there is none; take one with the type Full first"
                 ])
         }
         let found = try SnapshotDirectory(opening: parent.directory).manifest.id
@@ -141,12 +141,24 @@ extension VMM {
         }
         do {
             try startLife(from: source)
+            noteOrigin(request, chain)
         } catch let error as SnapshotError {
             // The state's errors name the field; the file is known here.
             throw error.file == nil
                 ? SnapshotError(error.kind, file: "\(chain.top.path)/state.json", field: error.field, error.words)
                 : error
         }
+    }
+
+    /// The next diff may build upon what the guest was restored from.
+    private func noteOrigin(_ request: RestoreRequest, _ chain: SnapshotChain) {
+        guard let vm, let instance = vm.instance else { return }
+        let isPrivate = !vm.config.memory.shared
+        let memory: RestoredMemory =
+            !isPrivate ? .shared : request.memoryMode == .onDemand ? .mapped : .copied
+        // The request's path may be relative or a link, and this process's directory may change.
+        let directory = (try? Directory.resolved(request.path)) ?? request.path
+        instance.writtenPages.begin(restored: memory, from: .init(id: chain.manifest.id, directory: directory))
     }
 
     /// Refuses to give a guest other taps than those that its interfaces had from outside.
@@ -231,7 +243,7 @@ extension VMM {
 
 extension GuestMemory {
     /// The regions as snapshots have them.
-    fileprivate var snapshotRegions: [MemoryRegion] {
+    var snapshotRegions: [MemoryRegion] {
         hostRanges.map { MemoryRegion(guestAddress: $0.address, host: $0.host, owner: self) }
     }
 }

@@ -9,12 +9,20 @@ final class WrittenPages: Sendable {
         let parent: SnapshotContents.Parent
         /// As `DirtyBitmap.take` has them.
         var words: [UInt64] = []
+        /// How the guest got its memory, where nobody notes what is written since it was restored.
+        var restored: RestoredMemory?
     }
 
     private let state = Mutex<State?>(nil)
 
-    /// The snapshot since which they are noted; nil while none are.
+    /// The snapshot that a diff may build upon; nil where there is none.
     var parent: SnapshotContents.Parent? { state.withLock { $0?.parent } }
+
+    /// Whether writes are noted.
+    var isNoting: Bool { state.withLock { $0.map { $0.restored == nil } ?? false } }
+
+    /// How the guest got the parent's memory, where what it wrote since is to be found by comparing.
+    var restored: RestoredMemory? { state.withLock { $0?.restored } }
 
     /// All of them so far.
     var words: [UInt64] { state.withLock { $0?.words ?? [] } }
@@ -22,10 +30,16 @@ final class WrittenPages: Sendable {
     /// Forgets all that was written before a snapshot.
     func begin(after parent: SnapshotContents.Parent) { state.withLock { $0 = State(parent: parent) } }
 
+    /// The guest goes on from a snapshot. Nothing is noted, which would cost every guest that is restored its huge pages:
+    /// a diff compares instead.
+    func begin(restored memory: RestoredMemory, from parent: SnapshotContents.Parent) {
+        state.withLock { $0 = State(parent: parent, restored: memory) }
+    }
+
     /// Notes pages, if any are to be noted.
     func add(_ words: [UInt64]) {
         state.withLock { state in
-            guard var next = state else { return }
+            guard var next = state, next.restored == nil else { return }
             state = nil
             if next.words.count < words.count {
                 next.words += [UInt64](repeating: 0, count: words.count - next.words.count)
@@ -39,7 +53,7 @@ final class WrittenPages: Sendable {
 /// KVM's dirty log with the devices' own writes beside it, on the control thread. The meter and the snapshots share it.
 extension MachineInstance {
     /// Whether writes are logged.
-    private var isLoggingWrites: Bool { dirtyMeter.reading != nil || writtenPages.parent != nil }
+    private var isLoggingWrites: Bool { dirtyMeter.reading != nil || writtenPages.isNoting }
 
     /// Turns the dirty log on, or takes what it has and notes it; or turns it off.
     func measureDirtying(_ on: Bool) throws(KVMError) {
@@ -58,9 +72,14 @@ extension MachineInstance {
         writtenPages.begin(after: parent)
     }
 
-    /// The pages that were written since the snapshot, for each region of the RAM. They stay noted until the next
-    /// `noteWrites`.
-    func pagesWrittenSinceSnapshot() throws(KVMError) -> [[UInt64]] {
+    /// The pages that were written since the snapshot that a diff builds upon, for each region of the RAM. They stay noted
+    /// until the next `noteWrites`.
+    ///
+    /// - Parameter parent: where that snapshot is.
+    func pagesWrittenSinceSnapshot(_ parent: SnapshotContents.Parent) throws -> [[UInt64]] {
+        if let restored = writtenPages.restored {
+            return try SnapshotChain(opening: parent.directory).changedPages(of: memory.snapshotRegions, restored)
+        }
         dirtyMeter.add(pages: try takeLog())
         return memory.bitmapsByRegion(writtenPages.words)
     }
