@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/statvfs.h>
 
 int cl_rename_new(const char *from, const char *to) {
@@ -26,6 +28,8 @@ void cl_start_writeback(int fd, int64_t offset, int64_t length) {
 int64_t cl_next_data(int fd, int64_t offset) { return cl_result(lseek(fd, offset, SEEK_DATA)); }
 
 int64_t cl_next_hole(int fd, int64_t offset) { return cl_result(lseek(fd, offset, SEEK_HOLE)); }
+
+int cl_clone_file(int to, int from) { return (int)cl_result(ioctl(to, FICLONE, from)); }
 
 int cl_free_bytes(int fd, uint64_t *bytes) {
     struct statvfs status;

@@ -120,6 +120,17 @@ extension FileDescriptor {
         cl_start_writeback(raw, Int64(clamping: offset), Int64(count))
     }
 
+    /// Has this new file share the blocks of another one until either is written (FICLONE).
+    ///
+    /// - Returns: why it cannot; nil when it does.
+    package borrowing func clone(_ other: borrowing FileDescriptor) -> Errno? {
+        let result = cl_clone_file(raw, other.raw)
+        return result == 0 ? nil : Errno(-result)
+    }
+
+    /// Where the file, or the block device, ends, in bytes; nil for what has no end.
+    package borrowing func end() -> UInt64? { UInt64(exactly: lseek(raw, 0, SEEK_END)) }
+
     /// The first bytes at or behind an offset that are no hole, up to where a hole or the end follows; nil when there are
     /// none.
     package borrowing func nextData(from offset: UInt64) throws(Errno) -> Range<UInt64>? {

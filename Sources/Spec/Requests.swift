@@ -85,6 +85,14 @@ extension SectionReader {
     }
 }
 
+/// How a disk's image is copied into a snapshot, or out of one.
+package enum ImageCopying: String, CaseIterable, Sendable {
+    /// The copy shares the image's blocks until either is written: at once, on a file system that can (btrfs, XFS).
+    case reflink
+    /// Its bytes, but for zeroes.
+    case copy
+}
+
 /// `vm.snapshot`
 package struct SnapshotRequest: Sendable, Equatable {
     /// How much of the memory a snapshot has.
@@ -99,18 +107,38 @@ package struct SnapshotRequest: Sendable, Equatable {
     package let path: String
     /// How much of the memory it has; nil for all of it, with no diff to follow.
     package let kind: Kind?
+    /// How the images of the disks come along; nil leaves them where they are.
+    package let disks: ImageCopying?
 
-    package init(path: String, kind: Kind? = nil) { (self.path, self.kind) = (path, kind) }
+    package init(path: String, kind: Kind? = nil, disks: ImageCopying? = nil) {
+        (self.path, self.kind, self.disks) = (path, kind, disks)
+    }
 
     /// Reads a request in JSON.
     package static func parse(_ bytes: [UInt8]) throws(SpecError) -> Parsed<SnapshotRequest> {
         try RequestReading.parse(bytes) { reader in
             let path = reader.requiredFileURL("destination_url", example: "file:///tmp/snapshot")
             let kind: Kind? = reader.choice("type")
-            reader.finish(["destination_url", "type"])
-            return SnapshotRequest(path: path, kind: kind)
+            let disks: ImageCopying? = reader.choice("disks")
+            reader.finish(["destination_url", "type", "disks"])
+            return SnapshotRequest(path: path, kind: kind, disks: disks)
         }
     }
+}
+
+/// How a VM is restored, in the words of the command line.
+package struct RestoreOptions: Sendable, Equatable {
+    /// What of the host changes: `disks.ID.path=/new`, `serial.file=/log`.
+    package var overrides: [String] = []
+    /// How the images of the disks get out of the snapshot; nil for not at all.
+    package var disks: String?
+    /// Whether memory is read when the guest touches it.
+    package var isOnDemand = false
+
+    package init() {}
+
+    /// Whether nothing is asked for.
+    package var isEmpty: Bool { self == RestoreOptions() }
 }
 
 /// `vm.restore`
@@ -143,6 +171,11 @@ package struct RestoreRequest: Sendable, Equatable {
     package var memoryMode = MemoryMode.copy
     /// The interfaces that get descriptors, in the order of the descriptors.
     package var net: [NetDescriptors] = []
+    /// What of the host the VM gets in place of what it had; nil for nothing.
+    package var overrides: RestoreOverrides?
+    /// How the images that are in the snapshot are put to the paths of its disks, where nothing is yet; nil uses the
+    /// images that are there.
+    package var disks: ImageCopying?
 
     package init(path: String) { self.path = path }
 
@@ -152,8 +185,34 @@ package struct RestoreRequest: Sendable, Equatable {
     }
 
     /// Reads the option list of `--restore`.
-    package static func parse(flag text: String) throws(SpecError) -> RestoreRequest {
-        let object = try RequestFlags.restore.object(text, name: "--restore")
+    ///
+    /// - Parameter overrides: the options that say what of the host changes.
+    package static func parse(flag text: String, overrides: [String] = []) throws(SpecError) -> RestoreRequest {
+        var object = try RequestFlags.restore.object(text, name: "--restore")
+        if !overrides.isEmpty {
+            object["overrides"] = .object(try RestoreOverrides.object(overrides, name: "--override"))
+        }
+        return try parse(options: object)
+    }
+
+    /// Makes a request of a directory and the options that say what of the host changes.
+    package static func parse(
+        directory: String, _ options: RestoreOptions
+    ) throws(SpecError) -> RestoreRequest {
+        var object = JSONObject()
+        // Only a URL's path has to be absolute.
+        object["source_url"] = .string("file:///")
+        if !options.overrides.isEmpty {
+            object["overrides"] = .object(try RestoreOverrides.object(options.overrides, name: "--override"))
+        }
+        object["disks"] = options.disks.map { .string($0) }
+        if options.isOnDemand { object["memory_restore_mode"] = .string(MemoryMode.onDemand.rawValue) }
+        var request = try parse(options: object)
+        request.path = directory
+        return request
+    }
+
+    private static func parse(options object: JSONObject) throws(SpecError) -> RestoreRequest {
         let report = Report(mode: .strict)
         guard let reader = SectionReader(.object(object), SpecPath(), report) else {
             throw SpecError(SpecIssue(.wrongType, "--restore", "expected an option list"))
@@ -184,11 +243,13 @@ package struct RestoreRequest: Sendable, Equatable {
             card.finish(["id", "num_fds", "fds"])
             net.append(NetDescriptors(id: id, count: count))
         }
+        overrides = reader.section("overrides").map { RestoreOverrides($0) }
+        disks = reader.choice("disks")
         if prefault, memoryMode == .onDemand {
             reader.report.issue(
                 .invalid, reader.path.key("prefault"),
                 "all memory at once contradicts memory_restore_mode OnDemand; leave one of them out")
         }
-        reader.finish(["source_url", "prefault", "resume", "memory_restore_mode", "net_fds"])
+        reader.finish(["source_url", "prefault", "resume", "memory_restore_mode", "net_fds", "overrides", "disks"])
     }
 }

@@ -56,6 +56,56 @@ import Testing
         #expect(Deadline.seconds(20).wait { first.serial.contains("requests") }, "\(second.evidence)")
     }
 
+    /// A snapshot with its disk is restored while the original goes on: clones with disks, sockets and logs of their own.
+    @Test func clonesRunBesideTheOriginal() throws {
+        let scratch = try ScratchDirectory("clones")
+        let disk = try scratch.sparse("disk", bytes: 1 << 20)
+        let first = try TestVMM(selfTest: "mode=disk-load seconds=60")
+        try load(first, disk: disk)
+        try first.put("vm.pause")
+        #expect(
+            try first.expect(400, "PUT", "vm.snapshot", #"{"destination_url":"file:///x","disks":"later"}"#).text
+                .contains("one of reflink, copy"))
+        try first.put("vm.snapshot", #"{"destination_url":"file://\#(scratch.path("snap"))","disks":"copy"}"#)
+        try first.put("vm.resume")
+
+        var clones: [TestVMM] = []
+        for number in 1...2 {
+            let clone = try TestVMM(selfTest: "mode=disk-load seconds=60")
+            let source = #""source_url":"file://\#(scratch.path("snap"))""#
+            func overrides(_ disk: String) -> String {
+                #""overrides":{"disks":[{"id":"data","path":"\#(disk)"}],"vsock":{"socket":"\#(clone.scratch.path("vsock"))"},"#
+                    + #""serial":{"file":"\#(clone.scratch.path("serial"))"}}"#
+            }
+            if number == 1 {
+                // The original has all that the snapshot names, and what is there is not overwritten.
+                let locked = try clone.expect(400, "PUT", "vm.restore", "{\(source)}")
+                #expect(locked.text.contains("is locked: another VM uses it"), "\(locked.text)")
+                let taken = try clone.expect(409, "PUT", "vm.restore", #"{\#(source),"disks":"copy"}"#)
+                #expect(taken.text.contains("\(disk): this exists"), "\(taken.text)")
+                let id = #"{\#(source),"overrides":{"disks":[{"id":"x","path":"/y"}]}}"#
+                #expect(try clone.expect(400, "PUT", "vm.restore", id).text.contains("it has \\\"data\\\""))
+                #expect(try clone.state() == nil)
+            }
+            let own = scratch.path("clone\(number)")
+            try clone.put("vm.restore", #"{\#(source),"disks":"copy","resume":true,\#(overrides(own))}"#)
+            let info = try clone.expect(200, "GET", "vm.info").json
+            #expect(info.config.disks[0].path.string == own)
+            try clone.expectSerial("requests")
+            clones.append(clone)
+        }
+        // All three go on.
+        let before = first.serial.utf8.count
+        #expect(Deadline.seconds(10).wait { first.serial.utf8.count > before })
+        for clone in clones { #expect(!clone.serial.contains("FAILED"), "\(clone.serial)") }
+        // A restore that fails leaves no image behind.
+        let other = try TestVMM()
+        let bad =
+            #"{"source_url":"file://\#(scratch.path("snap"))","disks":"copy","overrides":{"disks":[{"id":"data","path":"\#(scratch.path("left"))"}]}}"#
+        #expect(try other.curl("PUT", "vm.restore", bad).status >= 400, "the vsock socket is the original's")
+        #expect(!FileManager.default.fileExists(atPath: scratch.path("left")))
+    }
+
     @Test func anEmptyDirectoryMayBeThere() throws {
         let vmm = try TestVMM()
         try vmm.put("vm.create", vmm.config())

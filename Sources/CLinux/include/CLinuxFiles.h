@@ -12,6 +12,8 @@ void cl_start_writeback(int fd, int64_t offset, int64_t length);
 // Where the next data, or the next hole, of a file is at or behind an offset; -ENXIO where there is none.
 int64_t cl_next_data(int fd, int64_t offset);
 int64_t cl_next_hole(int fd, int64_t offset);
+// Has a new file share the blocks of another one (FICLONE). 0 or -errno.
+int cl_clone_file(int to, int from);
 // The bytes that a user without privileges may still write to the file system of an open file. 0 or -errno.
 int cl_free_bytes(int fd, uint64_t *bytes);
 

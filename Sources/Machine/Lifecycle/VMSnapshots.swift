@@ -39,6 +39,10 @@ extension VMM {
             guard case .block(let options, _) = device.kind else { return nil }
             return SnapshotDisk(id: device.id, path: options.path)
         }
+        if let copying = request.disks {
+            contents.imageMode = copying == .reflink ? .reflink : .copy
+            for disk in contents.disks { contents.images[disk.id] = disk.path }
+        }
         let written = try parent.map { try instance.pagesWrittenSinceSnapshot($0) }
         let writer = try SnapshotWriter(request.path, replacesEmptyDirectory: true)
         try writer.write(contents, memory: LiveMemory(instance.memory.snapshotRegions, dirty: written))
@@ -91,24 +95,19 @@ extension VMM {
         let chain = try SnapshotChain(opening: request.path)
         try checkNeeds(chain.manifest.needs, chain.top.path)
         let document = try chain.top.state()
-        var parsed = try Self.configuration(chain.top)
+        var parsed = try Self.configuration(chain.top, request.overrides)
         for warning in parsed.warnings { logger.warning("\(chain.top.path): \(warning)") }
         var config = parsed.config
         config.memory.prefault = request.prefault
         if request.memoryMode == .onDemand { try Self.checkOnDemand(config.memory) }
         parsed = ParsedConfig(config: config, warnings: [])
-        // The guest's memory holds what its file systems had written, and what they had not.
-        for disk in chain.manifest.disks ?? [] {
-            guard let change = disk.change else { continue }
-            logger.warning(
-                "the image of a disk has changed since the snapshot; the guest may find its file system damaged",
-                metadata: ["disk": "\(disk.id)", "path": "\(disk.path)", "change": "\(change)"])
-        }
-        try create(parsed)
+        let images = try putImages(request, chain, config)
         do {
+            try create(parsed)
             try restoreLife(request, chain, document, descriptors)
             emit(.restored)
             if request.resume { try resume() }
+            images.keep()
         } catch {
             delete()
             throw error
@@ -173,10 +172,14 @@ extension VMM {
             ])
     }
 
-    private static func configuration(_ snapshot: SnapshotDirectory) throws(VMError) -> ParsedConfig {
+    private static func configuration(
+        _ snapshot: SnapshotDirectory, _ overrides: RestoreOverrides?
+    ) throws(VMError) -> ParsedConfig {
         do throws(SpecError) {
-            return try VMConfig.parse(snapshot.config, mode: .lenient)
+            guard let overrides else { return try VMConfig.parse(snapshot.config, mode: .lenient) }
+            return try VMConfig.parse(snapshot.config, overrides)
         } catch {
+            if overrides != nil, error.issues.first?.path.contains("overrides") == true { throw VMError(error) }
             throw VMError(error).during("\(snapshot.path)/config.json cannot be used")
         }
     }

@@ -23,7 +23,7 @@ package struct Manifest: Codable, Equatable, Sendable {
     package var memory: MemoryLayout
     /// The files beside the manifest by their names.
     package var files: [String: FileEntry]
-    /// The disks' images as they were, which the snapshot does not hold; nil where nobody looked.
+    /// The disks' images as they were; nil where nobody looked.
     package var disks: [SnapshotDisk]?
 
     /// Whether the snapshot has only the pages that were written since its parent.
@@ -33,7 +33,8 @@ package struct Manifest: Codable, Equatable, Sendable {
     package struct FileEntry: Codable, Equatable, Sendable {
         /// Its length in bytes.
         package var length: UInt64
-        /// The CRC-32C of its bytes in eight hexadecimal digits; nil for the memory, whose chunks have their own.
+        /// The CRC-32C of its bytes in eight hexadecimal digits, for a disk's image that of ``ImagePump``; nil for the
+        /// memory, whose chunks have their own, and for an image that shares its blocks with the original.
         package var crc32c: String?
     }
 
@@ -93,21 +94,26 @@ package struct SnapshotDisk: Codable, Equatable, Sendable {
     package var id: String, path: String
     /// The image's length in bytes, and its number in its file system.
     package var size: Int64, inode: UInt64
-    /// When it was last written, in ns since 1970 in UTC.
+    /// When it was last written, in ns since 1970 in UTC; 0 for a block device, which does not know.
     package var modified: Int64
+    /// The file of the snapshot that has its bytes; nil where the snapshot has none.
+    package var file: String?
 
-    /// Looks at an image; nil for what has no such times: a block device, or nothing.
+    /// Looks at an image; nil for what is neither a file nor a block device.
     package init?(id: String, path: String) {
-        guard let file = try? FileDescriptor.openForReading(path), let status = try? file.status(),
-            status.kind == .regular
-        else { return nil }
+        guard let file = try? FileDescriptor.openForReading(path), let status = try? file.status() else { return nil }
         (self.id, self.path) = (id, path)
-        (size, inode, modified) = (status.size, status.inode, status.modified)
+        switch status.kind {
+        case .regular: (size, inode, modified) = (status.size, status.inode, status.modified)
+        case .blockDevice: (size, inode, modified) = (Int64(clamping: file.end() ?? 0), 0, 0)
+        default: return nil
+        }
     }
 
     /// What has changed about the image since; nil if nothing has.
     package var change: String? {
-        guard let now = SnapshotDisk(id: id, path: path) else { return "it is no regular file any more" }
+        guard var now = SnapshotDisk(id: id, path: path) else { return "it is not there any more" }
+        now.file = file
         if now == self { return nil }
         if now.size != size { return "it had \(size) bytes and has \(now.size)" }
         if now.inode != inode { return "another file is in its place" }

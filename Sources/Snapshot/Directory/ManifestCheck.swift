@@ -28,7 +28,8 @@ struct ManifestCheck {
             if parent.id == manifest.id { throw bad("parent.id", "a snapshot cannot be its own parent") }
         }
         let end = try memory(manifest.memory)
-        try files(manifest.files, memoryEnd: end)
+        let images = try images(manifest)
+        try files(manifest.files, images, memoryEnd: end)
     }
 
     private func identifier(_ text: String, _ field: String) throws(SnapshotError) {
@@ -80,7 +81,29 @@ struct ManifestCheck {
         return offset
     }
 
-    private func files(_ files: [String: Manifest.FileEntry], memoryEnd: UInt64) throws(SnapshotError) {
+    /// - Returns: the names of the disks' images.
+    private func images(_ manifest: Manifest) throws(SnapshotError) -> Set<String> {
+        var names: Set<String> = []
+        for (index, disk) in (manifest.disks ?? []).enumerated() {
+            guard let name = disk.file else { continue }
+            let place = "disks[\(index)]"
+            guard name == SnapshotFile.image(index), names.insert(name).inserted else {
+                throw bad("\(place).file", "\"\(name.prefix(40))\" is not \(SnapshotFile.image(index))")
+            }
+            guard let entry = manifest.files[name] else { throw bad("files.\(name)", "the file is not listed") }
+            guard entry.length == UInt64(exactly: disk.size) else {
+                throw bad("files.\(name).length", "\(entry.length) bytes are not the disk's \(disk.size)")
+            }
+            if let sum = entry.crc32c, Hexadecimal.value(sum.utf8) == nil {
+                throw bad("files.\(name).crc32c", "\"\(sum.prefix(40))\" is not eight hexadecimal digits")
+            }
+        }
+        return names
+    }
+
+    private func files(
+        _ files: [String: Manifest.FileEntry], _ images: Set<String>, memoryEnd: UInt64
+    ) throws(SnapshotError) {
         for name in [SnapshotFile.config, SnapshotFile.state, SnapshotFile.memoryMap, SnapshotFile.memory] {
             guard let entry = files[name] else { throw bad("files.\(name)", "the file is not listed") }
             guard name != SnapshotFile.memory else {
@@ -98,7 +121,7 @@ struct ManifestCheck {
                 throw bad("files.\(name).length", "\(entry.length) bytes are more than \(StateDocument.limit)")
             }
         }
-        for name in files.keys where !SnapshotFile.all.contains(name) {
+        for name in files.keys where !SnapshotFile.all.contains(name) && !images.contains(name) {
             throw bad("files.\(name)", "this version knows no such file")
         }
     }
@@ -109,6 +132,6 @@ struct ManifestCheck {
 }
 
 extension SnapshotFile {
-    /// The files that a manifest lists.
+    /// The files that each manifest lists.
     static let all: Set<String> = [config, state, memory, memoryMap]
 }

@@ -13,6 +13,10 @@ package struct SnapshotContents: Sendable {
     package var needs: SnapshotNeeds
     /// The disks' images as they are now.
     package var disks: [SnapshotDisk] = []
+    /// Which of them the snapshot is to have: where they are now, by the disks' ids.
+    package var images: [String: String] = [:]
+    /// How they get into it.
+    package var imageMode = ImageMode.either
     /// The snapshot that this one is a diff to; nil for a full one.
     package var parent: Parent?
 

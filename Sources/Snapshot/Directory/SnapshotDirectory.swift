@@ -40,6 +40,7 @@ package final class SnapshotDirectory: Sendable {
         let mapBytes = try Self.listed(SnapshotFile.memoryMap, manifest, path)
         map = try MemoryMap(mapBytes, manifest, file: "\(path)/\(SnapshotFile.memoryMap)")
         memory = try Self.openMemory(manifest, "\(path)/\(SnapshotFile.memory)")
+        if isWhole { try checkImageLengths() }
     }
 
     /// The state, to be read device by device.
@@ -75,7 +76,7 @@ extension SnapshotDirectory {
     }
 
     /// Opens a regular file.
-    private static func openFile(_ path: String) throws(SnapshotError) -> (OwnedFile, length: UInt64) {
+    static func openFile(_ path: String) throws(SnapshotError) -> (OwnedFile, length: UInt64) {
         let file: OwnedFile
         let status: FileStatus
         do throws(HostError) {
@@ -134,7 +135,7 @@ extension SnapshotDirectory {
         return file
     }
 
-    private static func wrongLength(_ path: String, _ found: UInt64, _ expected: UInt64) -> SnapshotError {
+    static func wrongLength(_ path: String, _ found: UInt64, _ expected: UInt64) -> SnapshotError {
         let name = path.split(separator: "/").last.map(String.init) ?? path
         return SnapshotError(
             .length, file: path, field: "files.\(name).length",

@@ -77,6 +77,7 @@ package final class SnapshotWriter: Sendable {
             let parent = try contents.parent.map { parent throws(SnapshotError) in try relative(parent) }
             let map = try writeMemory(source, isDiff: parent != nil, workers)
             try write(SnapshotFile.memoryMap, map.encoded)
+            let disks = try writeImages(contents, workers)
             try write(SnapshotFile.config, contents.config)
             try write(SnapshotFile.state, contents.state)
             let manifest = Manifest(
@@ -87,7 +88,7 @@ package final class SnapshotWriter: Sendable {
                 memory: .init(
                     pageSize: HostRange.pageSize, chunkSize: MemoryGeometry.chunkSize,
                     dataBytes: UInt64(map.dataPages * HostRange.pageSize), regions: source.geometry.regions),
-                files: progress.withLock { $0.files }, disks: contents.disks.isEmpty ? nil : contents.disks)
+                files: progress.withLock { $0.files }, disks: disks.isEmpty ? nil : disks)
             try write(SnapshotFile.manifest, try ManifestText.encode(manifest))
             progress.withLock { $0.manifest = manifest }
         } catch {
@@ -211,6 +212,7 @@ extension SnapshotWriter {
             pages.wrappingAdd(found, ordering: .relaxed)
         }
         guard counted != nil else { return error }
+        if !contents.images.isEmpty { return error }
         let bytes = pages.load(ordering: .relaxed) * HostRange.pageSize + contents.config.count + contents.state.count
         abandon()
         let free = (try? Directory.open(target.parent))?.freeBytes()
@@ -251,6 +253,36 @@ extension SnapshotWriter {
         } catch {
             throw failure(error.errno, name, "create")
         }
+    }
+
+    /// Writes the images of the disks.
+    ///
+    /// - Returns: the disks with their files.
+    private func writeImages(_ contents: SnapshotContents, _ workers: Int?) throws(SnapshotError) -> [SnapshotDisk] {
+        var disks = contents.disks
+        for (index, disk) in disks.enumerated() {
+            guard let path = contents.images[disk.id] else { continue }
+            let name = SnapshotFile.image(index)
+            let size = UInt64(clamping: disk.size)
+            let source: OwnedFile
+            do throws(HostError) { source = OwnedFile(try FileDescriptor.openForReading(path)) } catch {
+                throw SnapshotError(
+                    .host(error.errno), file: path, "cannot open the image of the disk \"\(disk.id)\": \(error.errno)")
+            }
+            let (hook, target) = (hook, target)
+            var transfer = ImageTransfer(
+                source: source, path: path, size: size, target: try create(name),
+                failure: { Self.failure($0, name, $1, target) })
+            transfer.hook = { offset throws(Errno) in try hook?(.write(name, offset)) }
+            let sum = try transfer.run(contents.imageMode, workers: workers)
+            let known = contents.origin.flatMap { origin in disk.file.flatMap { origin.files[$0]?.crc32c } }
+            if let sum, let known, Hexadecimal.text(sum) != known {
+                throw .checksum(path, found: sum, expected: Hexadecimal.value(known.utf8) ?? 0)
+            }
+            progress.withLock { $0.files[name] = .init(length: size, crc32c: sum.map(Hexadecimal.text) ?? known) }
+            disks[index].file = name
+        }
+        return disks
     }
 
     /// Writes the memory's file on several threads.

@@ -34,6 +34,7 @@ extension SnapshotChain {
             writer: manifest.writer, config: top.config, state: top.stateBytes, needs: manifest.needs)
         contents.origin = manifest
         contents.disks = manifest.disks ?? []
+        for disk in contents.disks { contents.images[disk.id] = disk.file.map { "\(top.path)/\($0)" } }
         let writer = try SnapshotWriter(path, hook: hook)
         try writer.write(contents, source: ChainMemory(chain: self), workers: workers)
         return try writer.commit()

@@ -18,16 +18,19 @@ extension SnapshotChain {
     /// - Throws: ``SnapshotError`` with the file and the field or chunk.
     package func verify(workers: Int? = nil) throws(SnapshotError) -> VerifiedSnapshot {
         var bytes: UInt64 = 0
+        var files = 0
         for layer in layers {
             // Of the parents only the memory was opened.
             let whole = layer === top ? layer : try SnapshotDirectory(layer.path, .all)
             let state = try whole.state()
             for device in state.devices { _ = try state.kind(of: device) }
             try layer.verifyMemory(workers)
+            try layer.verifyImages(workers)
+            files += layer.manifest.files.count + 1
             bytes += layer.manifest.memory.dataBytes
         }
         return VerifiedSnapshot(
-            snapshots: layers.count, files: layers.count * (SnapshotFile.all.count + 1), memoryBytes: bytes)
+            snapshots: layers.count, files: files, memoryBytes: bytes)
     }
 }
 

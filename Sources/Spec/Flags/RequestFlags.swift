@@ -70,6 +70,7 @@ package enum RequestFlags: Sendable, CaseIterable {
             Key("source_url", .text), Key("prefault", .toggle), Key("resume", .toggle),
             Key("memory_restore_mode", .words(["copy": "Copy", "ondemand": "OnDemand"])),
             Key("net_fds", .namedIntegers("id", "fds")),
+            Key("disks", .words(["reflink": "reflink", "copy": "copy"])),
         ])
 
     private static let memoryMode = Key("memory_mode", .words(["precopy": "Precopy", "postcopy": "Postcopy"]))

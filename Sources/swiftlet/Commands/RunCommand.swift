@@ -18,6 +18,17 @@ struct RunCommand: ParsableCommand {
     @Option(help: "Go on with the VM of this snapshot's directory in place of a spec.", completion: .directory)
     var restore: String?
 
+    @Option(
+        name: .customLong("override"),
+        help:
+            "Of the snapshot's VM, use another resource of the host: disks.ID.path=FILE, net.ID.tap=NAME, serial.file=FILE …"
+    )
+    var overrides: [String] = []
+
+    @Option(help: "Put the disks that are in the snapshot to their paths: reflink or copy.") var disks: String?
+
+    @Flag(help: "Read the snapshot's memory page by page, as the guest touches it.") var onDemand = false
+
     @OptionGroup var logging: LoggingOptions
 
     @OptionGroup var api: APIOptions
@@ -28,10 +39,15 @@ struct RunCommand: ParsableCommand {
     }
 
     private func start() throws -> VMStart {
+        var options = RestoreOptions()
+        (options.overrides, options.disks, options.isOnDemand) = (overrides, disks, onDemand)
+        guard restore != nil || options.isEmpty else {
+            throw UsageError("--override, --disks and --on-demand are for a snapshot: name its directory by --restore")
+        }
         switch (spec, restore) {
         case (let spec?, nil): return .boot(try SpecFile.read(spec))
         case (nil, let directory?):
-            var request = RestoreRequest(path: directory)
+            var request = try RestoreRequest.parse(directory: directory, options)
             request.resume = true
             return .restore(request)
         case (nil, nil):

@@ -75,18 +75,25 @@ struct MachineFlags: ParsableArguments {
     @Option(help: "off|null|tty|pty|file=PATH|socket=PATH") var console: String?
     @Option(help: "off|null|tty|pty|file=PATH,iobase=PORT") var debugConsole: String?
     @Option(help: "cid=N,socket=PATH,id=ID") var vsock: String?
-    @Option(help: "source_url=file:///DIRECTORY,resume=on,prefault=on,memory_restore_mode=copy|ondemand")
+    @Option(help: "source_url=file:///DIRECTORY,resume=on,prefault=on,memory_restore_mode=copy|ondemand,disks=copy")
     var restore: String?
+    @Option(
+        name: .customLong("override"),
+        help: "Of the VM of --restore: disks.ID.path=FILE, net.ID.tap=NAME, serial.file=FILE …")
+    var overrides: [String] = []
 
     /// The VM of the flags; nil where clients are to create one.
     func start(_ api: APIOptions) throws -> VMStart? {
-        guard let restore else { return try configuration(api).map { .boot($0) } }
+        guard let restore else {
+            guard overrides.isEmpty else { throw UsageError("--override: it is for a snapshot; name one by --restore") }
+            return try configuration(api).map { .boot($0) }
+        }
         guard flags.isEmpty, kernel == nil, firmware == nil else {
             throw UsageError(
                 "--restore: a snapshot has its VM's configuration, which other flags cannot change; give --restore alone"
             )
         }
-        return .restore(try RestoreRequest.parse(flag: restore))
+        return .restore(try RestoreRequest.parse(flag: restore, overrides: overrides))
     }
 
     private var flags: VMFlags {

@@ -22,12 +22,14 @@ struct SnapshotVerb: ActionVerb {
     @OptionGroup var vmm: VMMOptions
     @Option(help: "Full, for a Diff to follow, or Diff: what was written since the last one with a type.")
     var type: String?
+    @Option(help: "Take the disks' images along: reflink or copy.") var disks: String?
     @Argument(help: "file:///DIRECTORY") var url: String
 
     func body() throws(CtlFailure) -> JSONObject? {
         var body = JSONObject()
         body["destination_url"] = .string(url)
         if let type { body["type"] = .string(type) }
+        if let disks { body["disks"] = .string(disks) }
         return body
     }
 }
@@ -37,11 +39,23 @@ struct RestoreVerb: ParsableCommand {
         commandName: "restore", abstract: "Restore a VM from a snapshot.",
         discussion: "net_fds=[ID@[N,N]] hands open tap queues of this process over.")
     @OptionGroup var vmm: VMMOptions
-    @Argument(help: "source_url=file:///DIRECTORY,prefault=on,resume=on,net_fds=[ID@[N,N]]") var config: String
+    @Option(
+        name: .customLong("override"),
+        help: "Use another resource of the host: disks.ID.path=FILE, net.ID.tap=NAME, serial.file=FILE …")
+    var overrides: [String] = []
+    @Argument(help: "source_url=file:///DIRECTORY,prefault=on,resume=on,disks=copy,net_fds=[ID@[N,N]]") var config:
+        String
 
     func run() throws {
         try CtlFailure.report { () throws(CtlFailure) in
             var body = try RequestList.object(.restore, config, verb: "restore")
+            if !overrides.isEmpty {
+                do throws(SpecError) {
+                    body["overrides"] = .object(try RestoreOverrides.object(overrides, name: "restore --override"))
+                } catch {
+                    throw CtlFailure(error)
+                }
+            }
             var descriptors: [Int32] = []
             if case .array(let cards)? = body["net_fds"] {
                 var counted: [JSONValue] = []

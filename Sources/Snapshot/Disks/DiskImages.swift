@@ -1,0 +1,132 @@
+import Glibc
+import Host
+
+/// How a disk's image is copied into a snapshot, or out of one.
+package enum ImageMode: Sendable {
+    /// The copy shares the image's blocks until either is written (FICLONE, ioctl_ficlonerange(2)).
+    case reflink
+    /// Its bytes, but for zeroes.
+    case copy
+    /// The first where the file system can, the second elsewhere.
+    case either
+}
+
+extension SnapshotFile {
+    /// The image of a disk, by the disk's place in the manifest's list.
+    static func image(_ index: Int) -> String { "disk\(index).raw" }
+}
+
+/// Fills a new file with a disk's image.
+struct ImageTransfer: Sendable {
+    /// The image, open for reading, its name for errors, and its length in bytes.
+    let source: OwnedFile, path: String
+    let size: UInt64
+    /// The new file.
+    let target: OwnedFile
+    /// The error of something that the new file's side did not take.
+    let failure: @Sendable (Errno, _ operation: String) -> SnapshotError
+    /// Is asked before bytes are written at an offset.
+    var hook: (@Sendable (UInt64) throws(Errno) -> Void)?
+
+    /// - Returns: the sum of the bytes (see ``ImagePump``); nil where the blocks are shared and nobody looked at them.
+    func run(_ mode: ImageMode, workers: Int? = nil) throws(SnapshotError) -> UInt32? {
+        if mode != .copy {
+            guard let refusal = target.descriptor.clone(source.descriptor) else { return nil }
+            let isImpossible = [EOPNOTSUPP, EXDEV, EINVAL, ENOTTY].contains(refusal.number)
+            guard isImpossible else { throw failure(refusal, "share the blocks of \(path)") }
+            if mode == .reflink {
+                throw SnapshotError(
+                    .host(refusal), file: path, field: "disks",
+                    "the image cannot be shared (reflink): \(refusal); image and copy have to be files of one btrfs or XFS, "
+                        + "so put them on one, or ask for copy")
+            }
+        }
+        do throws(HostError) { try target.descriptor.truncate(to: size, path: path) } catch {
+            throw failure(error.errno, "set the length to \(size) bytes")
+        }
+        return try ImagePump(source: source, path: path, size: size) { bytes, offset throws(SnapshotError) in
+            do throws(Errno) {
+                try hook?(offset)
+                try target.descriptor.writeAll(bytes, at: offset)
+            } catch {
+                throw failure(error, "write \(bytes.count) bytes")
+            }
+        }
+        .run(workers: workers)
+    }
+}
+
+extension SnapshotDirectory {
+    /// Makes a file of a disk's image in the snapshot; it is there whole or not at all.
+    ///
+    /// - Parameters:
+    ///   - disk: one of the manifest's.
+    ///   - path: what the file is to be; nothing may be there.
+    /// - Throws: ``SnapshotError`` of kind `exists` where something is, and whatever else keeps it from being made.
+    package func putImage(
+        of disk: SnapshotDisk, at path: String, _ mode: ImageMode, workers: Int? = nil
+    ) throws(SnapshotError) {
+        guard let name = disk.file, let entry = manifest.files[name] else {
+            throw SnapshotError(
+                .missing, file: "\(self.path)/\(SnapshotFile.manifest)", field: "disks",
+                "the snapshot does not have the image of the disk \"\(disk.id)\": it was taken without disks; leave disks "
+                    + "out to use the image that is at the disk's path")
+        }
+        let failure: @Sendable (Errno, String) -> SnapshotError = { errno, operation in
+            errno == .exists
+                ? SnapshotError(
+                    .exists, file: path,
+                    "this exists; move it away, or give the disk \"\(disk.id)\" another path by overrides")
+                : SnapshotError(
+                    errno == .noSpace ? .noSpace : .host(errno), file: path,
+                    "cannot make the disk \"\(disk.id)\": \(operation): \(errno)")
+        }
+        if Directory.exists(path) { throw failure(.exists, "") }
+        let source = try Self.openFile("\(self.path)/\(name)").0
+        // Beside its place: it gets its name when it is whole.
+        let parent = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
+        let draft = "\(parent).\(String(UInt64.random(in: 0 ... .max), radix: 36)).incomplete"
+        let target: OwnedFile
+        do throws(HostError) { target = OwnedFile(try FileDescriptor.createNew(draft)) } catch {
+            throw failure(error.errno, "create it")
+        }
+        do throws(SnapshotError) {
+            let transfer = ImageTransfer(
+                source: source, path: "\(self.path)/\(name)", size: entry.length, target: target, failure: failure)
+            let sum = try transfer.run(mode, workers: workers)
+            try checkImage(name, entry, sum)
+            do throws(HostError) { try Directory.renameNew(draft, to: path) } catch {
+                throw failure(error.errno, "name it")
+            }
+        } catch {
+            FileDescriptor.remove(draft)
+            throw error
+        }
+    }
+
+    /// Checks all the bytes of the images; of one that shares its blocks with the original only the length is known.
+    func verifyImages(_ workers: Int?) throws(SnapshotError) {
+        for disk in manifest.disks ?? [] {
+            guard let name = disk.file, let entry = manifest.files[name], entry.crc32c != nil else { continue }
+            let path = "\(self.path)/\(name)"
+            let pump = ImagePump(source: try Self.openFile(path).0, path: path, size: entry.length, write: nil)
+            try checkImage(name, entry, try pump.run(workers: workers))
+        }
+    }
+
+    private func checkImage(_ name: String, _ entry: Manifest.FileEntry, _ sum: UInt32?) throws(SnapshotError) {
+        guard let sum, let expected = entry.crc32c.flatMap({ Hexadecimal.value($0.utf8) }), sum != expected else {
+            return
+        }
+        throw .checksum("\(path)/\(name)", field: "files.\(name).crc32c", found: sum, expected: expected)
+    }
+
+    /// Checks that the images are there with their lengths.
+    func checkImageLengths() throws(SnapshotError) {
+        for disk in manifest.disks ?? [] {
+            guard let name = disk.file, let entry = manifest.files[name] else { continue }
+            let (_, length) = try Self.openFile("\(path)/\(name)")
+            if length != entry.length { throw Self.wrongLength("\(path)/\(name)", length, entry.length) }
+        }
+    }
+}
