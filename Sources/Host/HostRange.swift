@@ -9,7 +9,7 @@ package struct HostRange: @unchecked Sendable {
     // Sendable: address and length never change; whose turn it is to write the bytes is for the range's users to say.
 
     /// SAFETY: `count` mapped bytes, by the word of whoever made the range.
-    fileprivate let base: UnsafeMutableRawPointer
+    let base: UnsafeMutableRawPointer
     /// Its length in bytes.
     package let count: Int
 
@@ -113,6 +113,12 @@ package enum Checksum {
     package static func crc32c(_ bytes: [UInt8]) -> UInt32 {
         // SAFETY: the array's bytes live through the call.
         unsafe bytes.withUnsafeBytes { unsafe cl_crc32c(0, $0.baseAddress, $0.count) }
+    }
+
+    /// The CRC-32C of bytes that continue those of `sum`; 0 begins.
+    package static func crc32c(_ range: HostRange, after sum: UInt32 = 0) -> UInt32 {
+        // SAFETY: the range has `count` bytes, which its owner keeps mapped.
+        unsafe cl_crc32c(sum, range.base, range.count)
     }
 
     /// The same by a table, as on a processor without an instruction for it.

@@ -29,6 +29,9 @@ package struct UnixStream: ~Copyable, Sendable {
             UnixStream(owning: FileDescriptor(owning: ends.0)), UnixStream(owning: FileDescriptor(owning: ends.1)))
     }
 
+    /// The socket as a plain descriptor.
+    package consuming func take() -> FileDescriptor { file }
+
     /// The descriptor's number, for epoll and poll; valid as long as this value lives.
     package var raw: Int32 { file.raw }
 

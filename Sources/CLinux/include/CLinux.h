@@ -49,6 +49,7 @@
 #include "CLinuxKVM.h"
 #include "CLinuxNet.h"
 #include "CLinuxSocket.h"
+#include "CLinuxStream.h"
 #include "CLinuxTerminal.h"
 
 // The calling thread's errno, to be read straight after the failed call.

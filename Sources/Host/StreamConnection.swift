@@ -1,0 +1,219 @@
+import CLinux
+
+/// Why bytes do not go over a stream.
+package enum StreamFault: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The peer did not take or send them in time.
+    case timeUp
+    /// The peer has closed the stream.
+    case closed
+    /// Whoever waits for it gave up.
+    case cancelled
+    /// The kernel refused.
+    case host(Errno)
+
+    package var description: String {
+        switch self {
+        case .timeUp: "the peer did not answer in time"
+        case .closed: "the peer closed the connection"
+        case .cancelled: "it was cancelled"
+        case .host(let errno): "the connection broke: \(errno)"
+        }
+    }
+}
+
+/// How long a call may wait, and what ends the waiting before.
+struct StreamWait {
+    private let deadline: UInt64?
+    private let stop: EventFD?
+
+    init(_ milliseconds: Int?, _ stop: EventFD?) {
+        deadline = milliseconds.map { HostClock.monotonic &+ UInt64(max(0, $0)) &* 1_000_000 }
+        self.stop = stop
+    }
+
+    /// Sleeps for a few ms where no descriptor tells when to go on.
+    func rest() throws(StreamFault) {
+        if let stop, stop.isPending { throw .cancelled }
+        if let deadline, HostClock.monotonic >= deadline { throw .timeUp }
+        HostClock.sleep(milliseconds: 5)
+    }
+
+    /// Waits until the descriptor can be read or written.
+    func wait(_ descriptor: Int32, forReading: Bool) throws(StreamFault) {
+        var timeout: Int32 = -1
+        if let deadline {
+            let now = HostClock.monotonic
+            guard now < deadline else { throw .timeUp }
+            timeout = Int32(clamping: (deadline - now) / 1_000_000 + 1)
+        }
+        var entries = [PollEntry(descriptor, forReading: forReading, forWriting: !forReading)]
+        if let stop { entries.append(PollEntry(stop.raw, forReading: true)) }
+        PollEntry.wait(&entries, timeout: timeout)
+        if entries.count > 1, entries[1].isReadable { throw .cancelled }
+    }
+}
+
+/// A connected stream socket between two peers that do not trust each other: whatever is sent or received has its time.
+///
+/// One thread sends and one receives at a time; any thread shuts it down.
+package final class StreamConnection: Sendable {
+    private let file: FileDescriptor
+    /// The descriptors that came with the bytes, in their order (Unix sockets).
+    package let descriptors = ReceivedDescriptors()
+
+    /// The descriptor's number; valid as long as this object lives.
+    var raw: Int32 { file.raw }
+
+    /// Takes over a connected socket, which must not block.
+    package init(owning file: consuming FileDescriptor) { self.file = file }
+
+    /// Two ends that are connected with each other.
+    package static func pair() throws -> (StreamConnection, StreamConnection) {
+        try UnixStream.withPair { left, right in
+            try left.setNonBlocking(true)
+            try right.setNonBlocking(true)
+            return (StreamConnection(owning: left.take()), StreamConnection(owning: right.take()))
+        }
+    }
+
+    /// Connects to a listener.
+    ///
+    /// - Throws: `StreamFault`: `host` with `ECONNREFUSED` or `ENOENT` where nobody listens.
+    package static func connect(
+        _ address: StreamAddress, within milliseconds: Int, heeding stop: EventFD?
+    ) throws(StreamFault) -> StreamConnection {
+        let wait = StreamWait(milliseconds, stop)
+        switch address {
+        case .unix(let path):
+            while true {
+                do throws(Errno) {
+                    return StreamConnection(owning: try UnixConnection.connect(path))
+                } catch {
+                    guard error == .wouldBlock else { throw .host(error) }
+                }
+                // The listener's backlog is full, which poll(2) does not tell of.
+                try wait.rest()
+            }
+        case .tcp(let host, let port):
+            // SAFETY: the string's bytes live through the call.
+            let raw = unsafe cl_tcp_connect(host, port)
+            guard raw >= 0 else { throw .host(Errno(-raw)) }
+            let connection = StreamConnection(owning: FileDescriptor(owning: raw))
+            try wait.wait(raw, forReading: false)
+            let error = cl_socket_error(raw)
+            guard error == 0 else { throw .host(Errno(-error)) }
+            return connection
+        }
+    }
+
+    /// Sends a whole range.
+    ///
+    /// - Parameters:
+    ///   - milliseconds: how long that may take; nil for ever.
+    ///   - stop: ends the waiting while its counter is above zero.
+    package func send(
+        _ range: HostRange, within milliseconds: Int?, heeding stop: EventFD? = nil
+    ) throws(StreamFault) {
+        let wait = StreamWait(milliseconds, stop)
+        var done = 0
+        while done < range.count {
+            // SAFETY: `done` is below the range's length, and its owner keeps it mapped.
+            let sent = unsafe cl_send(file.raw, range.base + done, range.count - done, nil, 0)
+            if sent >= 0 {
+                done += sent
+                continue
+            }
+            try waitAfter(Int32(truncatingIfNeeded: -sent), wait, forReading: false)
+        }
+    }
+
+    /// Sends bytes, copies of the descriptors beside the first of them.
+    package func send(
+        _ bytes: [UInt8], descriptors: [Int32] = [], within milliseconds: Int?, heeding stop: EventFD? = nil
+    ) throws(StreamFault) {
+        let wait = StreamWait(milliseconds, stop)
+        var done = 0
+        while done < bytes.count {
+            let beside = done == 0 ? descriptors : []
+            // SAFETY: the arrays' elements live through the call.
+            let sent = unsafe bytes.withUnsafeBytes { space in
+                unsafe beside.withUnsafeBufferPointer { list in
+                    unsafe cl_send(
+                        file.raw, space.baseAddress.map { unsafe $0 + done }, space.count - done, list.baseAddress,
+                        list.count)
+                }
+            }
+            if sent >= 0 {
+                done += sent
+                continue
+            }
+            try waitAfter(Int32(truncatingIfNeeded: -sent), wait, forReading: false)
+        }
+    }
+
+    /// Fills a whole range.
+    package func receive(
+        into range: HostRange, within milliseconds: Int?, heeding stop: EventFD? = nil
+    ) throws(StreamFault) {
+        let wait = StreamWait(milliseconds, stop)
+        var done = 0
+        while done < range.count {
+            var numbers = InlineArray<253, Int32>(repeating: -1)
+            var (count, lost): (Int, Int32) = (0, 0)
+            // SAFETY: `done` is below the range's length, and its owner keeps it mapped; the array has the room for
+            // CL_DESCRIPTORS_AT_ONCE numbers that the call may fill.
+            let got = unsafe withUnsafeMutableBytes(of: &numbers) { space in
+                unsafe cl_receive(
+                    file.raw, range.base + done, range.count - done,
+                    space.baseAddress?.assumingMemoryBound(to: Int32.self), &count, &lost)
+            }
+            if count > 0 { descriptors.append(owning: (0..<count).map { numbers[$0] }) }
+            if got == 0 { throw .closed }
+            if got > 0 {
+                done += got
+                continue
+            }
+            try waitAfter(Int32(truncatingIfNeeded: -got), wait, forReading: true)
+        }
+    }
+
+    private func waitAfter(_ error: Int32, _ wait: StreamWait, forReading: Bool) throws(StreamFault) {
+        switch error {
+        case EAGAIN: try wait.wait(file.raw, forReading: forReading)
+        case EPIPE, ECONNRESET: throw .closed
+        default: throw .host(Errno(error))
+        }
+    }
+
+    /// Ends the stream both ways, whoever waits on it.
+    package func shutDown() { file.shutDown(.both) }
+}
+
+extension StreamConnection {
+    /// Whether something waits to be received, the stream's end included.
+    package var hasInput: Bool {
+        var entries = [PollEntry(raw, forReading: true)]
+        PollEntry.wait(&entries, timeout: 0)
+        return entries[0].isReadable || entries[0].isHungUp
+    }
+}
+
+extension StreamConnection {
+    /// Ends this side's half and reads what the peer still sends, for a while: closing a socket that has unread bytes may
+    /// take from the peer what was said last.
+    package func drain(milliseconds: Int) {
+        file.shutDown(.writing)
+        let wait = StreamWait(milliseconds, nil)
+        var bytes = [UInt8](repeating: 0, count: 64 << 10)
+        while true {
+            // SAFETY: the array has the room that the call is told of.
+            let got = unsafe bytes.withUnsafeMutableBytes { space in unsafe recv(raw, space.baseAddress, space.count, 0)
+            }
+            if got == 0 { return }
+            if got > 0 { continue }
+            let errno = Errno.current
+            guard errno == .wouldBlock || errno == .interrupted else { return }
+            do throws(StreamFault) { try wait.wait(raw, forReading: true) } catch { return }
+        }
+    }
+}

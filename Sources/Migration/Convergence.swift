@@ -1,0 +1,55 @@
+/// Whether the guest's memory is sent often enough to stop it: a value, without time of its own.
+package struct Convergence: Equatable, Sendable {
+    /// What comes next.
+    package enum Verdict: Equatable, Sendable {
+        /// What is left fits into the downtime.
+        case stop
+        /// Another round, with the vCPUs held back by so many per cent.
+        case another(throttle: Int)
+    }
+
+    /// ms that the guest may stand still.
+    package let downtime: UInt64
+    /// Whether the vCPUs may be held back.
+    package let mayThrottle: Bool
+    /// Bytes a second that went over, and that the guest writes.
+    package private(set) var rate: UInt64 = 0, dirtyRate: UInt64 = 0
+    private var throttle = 0
+    /// Rounds in a row in which the guest wrote more than half of what went over.
+    private var losses = 0
+
+    static let firstThrottle = 20, throttleStep = 10, lastThrottle = 99
+
+    package init(downtime: UInt64, mayThrottle: Bool) { (self.downtime, self.mayThrottle) = (downtime, mayThrottle) }
+
+    /// How long it takes to send so many bytes, in ms; nil before a rate is known.
+    package func time(for bytes: UInt64) -> UInt64? {
+        guard rate > 0 else { return nil }
+        return UInt64(clamping: Self.scaled(bytes, 1000, over: rate))
+    }
+
+    /// Judges after a round.
+    ///
+    /// - Parameters:
+    ///   - sent: bytes that went over in the round, and the ns that it took.
+    ///   - left: bytes of pages that were written meanwhile.
+    package mutating func judge(sent: UInt64, nanoseconds: UInt64, left: UInt64) -> Verdict {
+        let time = max(nanoseconds, 1)
+        // A round of a few pages measures the answer's way, not the line.
+        if sent >= 1 << 20 || rate == 0 { rate = max(1, Self.scaled(sent, 1_000_000_000, over: time)) }
+        dirtyRate = Self.scaled(left, 1_000_000_000, over: time)
+        if let expected = self.time(for: left), expected <= downtime { return .stop }
+        losses = left > sent / 2 ? losses + 1 : 0
+        if mayThrottle, losses >= 2 {
+            losses = 0
+            throttle = throttle == 0 ? Self.firstThrottle : min(throttle + Self.throttleStep, Self.lastThrottle)
+        }
+        return .another(throttle: throttle)
+    }
+
+    private static func scaled(_ value: UInt64, _ factor: UInt64, over divisor: UInt64) -> UInt64 {
+        let product = value.multipliedFullWidth(by: factor)
+        guard product.high < divisor else { return .max }
+        return divisor.dividingFullWidth(product).quotient
+    }
+}

@@ -1,0 +1,48 @@
+import Snapshot
+
+/// The machine that leaves. The sender's thread calls it.
+package protocol MigrationSource: AnyObject, Sendable {
+    /// What it is, for the destination to judge.
+    func describe() throws(MigrationError) -> Hello
+    /// Its RAM.
+    var regions: [MemoryRegion] { get }
+    /// The descriptor of its memory, for a peer on the same host; nil where it has none.
+    var memoryDescriptor: Int32? { get }
+    /// Notes from now on which pages are written.
+    func beginLogging() throws(MigrationError)
+    /// The pages that were written since the last time, and forgets them: for each region, page i in bit i % 64 of word
+    /// i / 64.
+    func takeWritten() throws(MigrationError) -> [[UInt64]]
+    /// Notes no more; nothing if it did not.
+    func endLogging()
+    /// Holds the vCPUs back by so many per cent; 0 lets them go.
+    func throttle(_ percent: Int)
+    /// Has it stand still, and finishes what its devices have begun.
+    func pause() throws(MigrationError)
+    /// All that it is but its memory.
+    func state() throws(MigrationError) -> [UInt8]
+    /// Lets go of the disks and interfaces, for the destination to take.
+    func release() throws(MigrationError)
+    /// Takes them again.
+    func takeBack() throws(MigrationError)
+    /// Goes on after `pause` if it ran before.
+    func resume() throws(MigrationError)
+    /// Ends here: it is the destination's.
+    func end()
+}
+
+/// Where a machine arrives. The receiver's control thread calls it.
+package protocol MigrationSink: AnyObject, Sendable {
+    /// Every reason why the machine could not run here.
+    func reasonsAgainst(_ hello: Hello) -> [String]
+    /// Makes room for its memory, which holds zeroes, or is what the descriptor has.
+    func prepare(_ hello: Hello, memory: consuming ReceivedMemory?) throws(MigrationError) -> [MemoryRegion]
+    /// Takes its state, and checks it.
+    func load(_ state: [UInt8]) throws(MigrationError)
+    /// Takes the disks and interfaces and makes the machine, which stands still.
+    func build() throws(MigrationError)
+    /// It is ours: has it go on, if it ran. What fails here leaves it standing still, and ours.
+    func start() throws(MigrationError)
+    /// Drops whatever there is of it.
+    func discard()
+}

@@ -1,0 +1,89 @@
+import Host
+import Snapshot
+import Synchronization
+
+/// The memory of a machine that arrives: takes pages, each once a round, and nothing that lies outside.
+final class ArrivingMemory: Sendable {
+    let regions: [MemoryRegion]
+    /// Where each region's first chunk is in the list of all, and how many there are.
+    private let firstChunks: [Int]
+    private struct Seen {
+        var round: UInt64 = 1
+        var pages: [PageSet]
+    }
+    /// The pages that came in the round at hand, a set for each chunk.
+    private let seen: Mutex<Seen>
+
+    init(_ regions: [MemoryRegion]) {
+        self.regions = regions
+        var (first, firsts): (Int, [Int]) = (0, [])
+        for region in regions {
+            firsts.append(first)
+            first += (region.host.count + PagesHead.chunkSize - 1) / PagesHead.chunkSize
+        }
+        firstChunks = firsts
+        seen = Mutex(Seen(pages: Array(repeating: PageSet(), count: first)))
+    }
+
+    /// Begins a round: each page may come again.
+    func begin(round: UInt64) {
+        seen.withLock { seen in
+            seen.round = round
+            for index in seen.pages.indices { seen.pages[index] = PageSet() }
+        }
+    }
+
+    /// Puts pages where they belong.
+    ///
+    /// - Parameters:
+    ///   - data: the bytes of the present pages, packed.
+    ///   - dataBytes: how many they are.
+    /// - Throws: where they lie outside of the memory, came before in this round, or are not as many as the head says.
+    func put(_ head: PagesHead, _ data: HostRange, dataBytes: Int) throws(MigrationError) {
+        let chunk = try target(head)
+        guard head.present.pageCount * HostRange.pageSize == dataBytes else {
+            throw .violation("\(dataBytes) bytes came for \(head.present.pageCount) pages")
+        }
+        var start = 0
+        head.present.forEachRun { run in
+            let count = run.count * HostRange.pageSize
+            let place = run.lowerBound * HostRange.pageSize
+            chunk.part(place..<place + count).copy(from: data.part(start..<start + count))
+            start += count
+        }
+        head.zero.forEachRun { run in
+            chunk.part(run.lowerBound * HostRange.pageSize..<run.upperBound * HostRange.pageSize).clear()
+        }
+    }
+
+    /// The chunk's bytes, once it is clear that the pages may come.
+    private func target(_ head: PagesHead) throws(MigrationError) -> HostRange {
+        let hex = String(head.address, radix: 16)
+        let found = regions.firstIndex { region in
+            head.address >= region.guestAddress && head.address - region.guestAddress < UInt64(region.host.count)
+        }
+        guard let index = found else { throw .violation("pages came for 0x\(hex), where the machine has no memory") }
+        let offset = Int(head.address - regions[index].guestAddress)
+        guard offset % PagesHead.chunkSize == 0 else {
+            throw .violation("pages came for 0x\(hex), where no chunk of the machine's memory begins")
+        }
+        let count = min(PagesHead.chunkSize, regions[index].host.count - offset)
+        let pages = head.present | head.zero
+        guard pages.pageLimit * HostRange.pageSize <= count else {
+            throw .violation("pages came for 0x\(hex) behind the end of the machine's memory")
+        }
+        guard (head.present & head.zero) == PageSet() else {
+            throw .violation("a page of 0x\(hex) came with bytes and as zeroes")
+        }
+        let number = firstChunks[index] + offset / PagesHead.chunkSize
+        let (isOfRound, isTwice) = seen.withLock { seen in
+            guard seen.round == head.round else { return (false, false) }
+            let isTwice = (seen.pages[number] & pages) != PageSet()
+            seen.pages[number] |= pages
+            return (true, isTwice)
+        }
+        guard isOfRound else { throw .violation("pages of round \(head.round) came in another one") }
+        guard !isTwice else { throw .violation("a page of 0x\(hex) came twice in round \(head.round)") }
+        return regions[index].host.part(offset..<offset + count)
+    }
+}

@@ -1,0 +1,262 @@
+import Host
+import Snapshot
+import Synchronization
+
+/// What became of a machine that was to arrive.
+package enum ReceiverOutcome: Equatable, Sendable {
+    /// It is here; with an error where it stands still, since it could not go on.
+    case arrived(MigrationError?)
+    /// Nothing of it is here.
+    case failed(MigrationError)
+}
+
+/// Waits for a machine and takes it: one call on a thread of its own, from the first connection to the end.
+package final class MigrationReceiver {
+    private let listener: StreamListener
+    private let sink: any MigrationSink
+    private let progress: MigrationProgress
+    private let stop: MigrationStop
+    private let patience: MigrationPatience
+    /// Hears of what was turned away, for the log.
+    private let report: (String) -> Void
+    /// Hears that a machine comes.
+    private let onStart: () -> Void
+    private var machine = ReceiverMachine()
+    private var channels: [FrameChannel] = []
+    private var memory: ArrivingMemory?
+    private var streams: ReceivingStreams?
+    private var isComplete = false
+
+    /// - Parameters:
+    ///   - progress: what is kept up to date.
+    ///   - stop: the wish that it ends, heard until the machine is ours.
+    package init(
+        _ listener: StreamListener, _ sink: any MigrationSink, _ progress: MigrationProgress, _ stop: MigrationStop,
+        patience: MigrationPatience = MigrationPatience(), onStart: @escaping () -> Void = {},
+        report: @escaping (String) -> Void = { _ in }
+    ) {
+        (self.listener, self.sink, self.progress, self.stop) = (listener, sink, progress, stop)
+        (self.patience, self.onStart, self.report) = (patience, onStart, report)
+    }
+
+    private func step(_ event: ReceiverMachine.Event) throws(MigrationError) {
+        try machine.handle(event)
+        let machine = machine
+        progress.update { report in
+            report.state = machine.name
+            report.owner = machine.mayRun ? "destination" : machine.state == .discarded ? "source" : report.owner
+            if case .receiving(let round) = machine.state { report.round = round }
+            if machine.state == .running || machine.state == .discarded { report.isOver = true }
+        }
+    }
+
+    // MARK: The whole of it
+
+    /// Waits for a machine and takes it.
+    package func run() -> ReceiverOutcome {
+        do throws(MigrationError) {
+            let hello = try greet()
+            onStart()
+            try begin(hello)
+            while machine.state != .running { try handleNext() }
+            return .arrived(start())
+        } catch {
+            let cause = streams?.failure ?? error
+            return fail(cause.kind == .cancelled ? stop.explain(cause) : cause)
+        }
+    }
+
+    /// It is ours: it goes on, and the source hears of it.
+    private func start() -> MigrationError? {
+        var problem: MigrationError?
+        do throws(MigrationError) { try sink.start() } catch { problem = error }
+        // The machine is ours whether the source hears of it or not.
+        try? channels[0].send(.committed, within: patience.handover)
+        if let problem { progress.update { $0.problem = problem.description } }
+        streams?.end()
+        return problem
+    }
+
+    private func fail(_ error: MigrationError) -> ReceiverOutcome {
+        // A machine that is ours does not fail here: `run` is over then.
+        try? step(.failed)
+        progress.update { $0.problem = error.description }
+        sink.discard()
+        // Said when nothing is left of the machine, and no commit is read any more: the source may go on at once.
+        if let channel = channels.first {
+            try? channel.send(.refusal, JSONBytes.encode(error.reasons), within: 500)
+            channel.connection.drain(milliseconds: 500)
+        }
+        for channel in channels { channel.connection.shutDown() }
+        streams?.end()
+        return .failed(error)
+    }
+
+    // MARK: Greeting
+
+    /// Waits for a peer that says what it brings, and turns away whoever does not or only asks.
+    private func greet() throws(MigrationError) -> Hello {
+        while true {
+            let channel = try accept(within: nil)
+            do throws(MigrationError) {
+                let frame = try channel.receive(within: patience.connect, heeding: stop.event)
+                guard frame.kind == .hello else { throw .violation("\(frame.kind) came where a hello was to come") }
+                let hello = try Hello(frame.payload)
+                let reasons = sink.reasonsAgainst(hello)
+                if hello.isCheck {
+                    try answer(channel, reasons)
+                    channel.connection.drain(milliseconds: 500)
+                    continue
+                }
+                channels = [channel]
+                guard reasons.isEmpty else { throw MigrationError(.invalid, reasons) }
+                progress.update { report in
+                    report.token = hello.token
+                    report.totalBytes = hello.memory.reduce(0) { $0 + $1.size }
+                }
+                return hello
+            } catch {
+                if !channels.isEmpty || error.kind == .cancelled { throw error }
+                report("a connection for a migration was turned away: \(error)")
+                try? channel.send(.refusal, JSONBytes.encode(error.reasons), within: 500)
+                channel.connection.drain(milliseconds: 100)
+            }
+        }
+    }
+
+    private func answer(_ channel: FrameChannel, _ reasons: [String]) throws(MigrationError) {
+        if reasons.isEmpty {
+            try channel.send(.welcome, JSONBytes.encode(Welcome()), within: patience.frame)
+        } else {
+            try channel.send(.refusal, JSONBytes.encode(reasons), within: patience.frame)
+        }
+    }
+
+    private func accept(within milliseconds: Int?) throws(MigrationError) -> FrameChannel {
+        let connection: StreamConnection
+        do throws(StreamFault) {
+            connection = try listener.accept(within: milliseconds, heeding: stop.event)
+        } catch {
+            throw MigrationError(fault: error, "waiting for a connection at \(listener.address)")
+        }
+        return try FrameChannel(connection)
+    }
+
+    /// Makes room for the machine, tells the source to go on, and takes its further streams.
+    private func begin(_ hello: Hello) throws(MigrationError) {
+        try step(.accepted)
+        if !hello.isLocal {
+            let memory = ArrivingMemory(try sink.prepare(hello, memory: nil))
+            try check(memory, hello)
+            self.memory = memory
+        } else {
+            localHello = hello
+        }
+        try answer(channels[0], [])
+        let deadline = HostClock.monotonic + UInt64(patience.frame) * 1_000_000
+        var missing = Set(1..<max(hello.connections, 1))
+        var others: [Int: FrameChannel] = [:]
+        while !missing.isEmpty {
+            let now = HostClock.monotonic
+            guard now < deadline else { throw MigrationError(.connection, "the peer's further streams did not come") }
+            let channel = try accept(within: Int((deadline - now) / 1_000_000))
+            do throws(MigrationError) {
+                let frame = try channel.receive(within: patience.connect, heeding: stop.event)
+                let join: Join = try JSONBytes.decode(frame.payload, "a stream's hello")
+                guard frame.kind == .join, join.token == hello.token, missing.remove(join.stream) != nil else {
+                    throw .violation("a stream belongs to another migration, or is there already")
+                }
+                others[join.stream] = channel
+            } catch {
+                if error.kind == .cancelled { throw error }
+                report("a stream for a migration was turned away: \(error)")
+            }
+        }
+        channels += others.sorted { $0.key < $1.key }.map(\.value)
+        if let memory { streams = try ReceivingStreams(Array(channels.dropFirst()), memory, progress, stop, patience) }
+    }
+
+    private var localHello: Hello?
+
+    private func check(_ memory: ArrivingMemory, _ hello: Hello) throws(MigrationError) {
+        let own = memory.regions.map { Hello.Region(address: $0.guestAddress, size: UInt64($0.host.count)) }
+        guard own == hello.memory else {
+            throw MigrationError(.invalid, "the machine's memory lies elsewhere than its configuration says")
+        }
+    }
+
+    // MARK: Frames
+
+    private func handleNext() throws(MigrationError) {
+        let time = machine.state == .prepared ? patience.commit : patience.frame
+        let frame = try channels[0].receive(within: time, heeding: stop.event)
+        guard machine.awaited.contains(frame.kind) else {
+            throw .violation("\(frame.kind) came while the destination was \(machine.name)")
+        }
+        switch frame.kind {
+        case .memory: try takeMemory()
+        case .pages: try take(frame)
+        case .roundEnd: try endRound(frame.payload)
+        case .state: try takeState(frame.payload)
+        case .release:
+            try step(.released)
+            try sink.build()
+            try step(.built)
+            try channels[0].send(.prepared, within: patience.handover, heeding: stop.event)
+        case .commit: try step(.committed)
+        case .abort:
+            let words = JSONBytes.reasons(JSONBytes.encode([String(decoding: frame.payload, as: UTF8.self)]))
+            throw MigrationError(.refused, words.map { "the source gave up: \($0)" })
+        case .hello, .welcome, .refusal, .join, .roundDone, .ready, .prepared, .committed: break
+        }
+    }
+
+    private func takeMemory() throws(MigrationError) {
+        guard let hello = localHello, memory == nil, let file = channels[0].connection.descriptors.takeFirst() else {
+            throw .violation("memory came where none was to come, or without its descriptor")
+        }
+        let memory = ArrivingMemory(try sink.prepare(hello, memory: ReceivedMemory(file)))
+        try check(memory, hello)
+        self.memory = memory
+        streams = try ReceivingStreams([], memory, progress, stop, patience)
+    }
+
+    private func take(_ frame: Frame) throws(MigrationError) {
+        guard localHello == nil, !isComplete, let memory else { throw .violation("pages came where none were to come") }
+        try memory.put(PagesHead(frame.payload), channels[0].pages, dataBytes: frame.pageBytes)
+        progress.count(frame)
+    }
+
+    private func endRound(_ payload: [UInt8]) throws(MigrationError) {
+        guard case .receiving(let round) = machine.state, payload.count == 8, !isComplete, let memory, let streams,
+            LittleEndian.number(payload, 0, 4) == UInt64(round)
+        else { throw .violation("a round ended that was not at hand") }
+        try streams.waitForAll(round, within: patience.frame)
+        isComplete = LittleEndian.number(payload, 4, 4) == 1
+        if isComplete { return }
+        memory.begin(round: UInt64(round) + 1)
+        try step(.roundEnd)
+        var answer: [UInt8] = []
+        LittleEndian.append(UInt64(round), 8, to: &answer)
+        try channels[0].send(.roundDone, answer, within: patience.frame, heeding: stop.event)
+    }
+
+    private func takeState(_ bytes: [UInt8]) throws(MigrationError) {
+        guard isComplete else { throw .violation("the state came before all of the memory") }
+        try sink.load(bytes)
+        try step(.stateCame)
+        try channels[0].send(.ready, within: patience.handover, heeding: stop.event)
+    }
+}
+
+extension MigrationProgress {
+    /// Counts a frame of pages that came.
+    func count(_ frame: Frame) {
+        let head = PagesHead(frame.payload)
+        update { report in
+            report.bytes += UInt64(FrameHeader.size + frame.payload.count + frame.pageBytes)
+            report.pages += UInt64(head.present.pageCount)
+            report.zeroPages += UInt64(head.zero.pageCount)
+        }
+    }
+}

@@ -1,0 +1,306 @@
+import Host
+import Snapshot
+
+/// Moves a machine to a destination that listens: one call on a thread of its own, from the connection to the end.
+package final class MigrationSender {
+    private let options: SenderOptions
+    private let source: any MigrationSource
+    private let progress: MigrationProgress
+    private let stop: MigrationStop
+    /// Hears each round as it begins.
+    private let onRound: (Int) -> Void
+    private var machine = SenderMachine()
+    private var channels: [FrameChannel] = []
+    private var isPaused = false
+    /// When the guest stopped, in ns of the monotonic clock.
+    private var stoppedAt: UInt64 = 0
+    private let began = HostClock.monotonic
+
+    /// - Parameters:
+    ///   - progress: what is kept up to date.
+    ///   - stop: the wish that it ends, heard as long as the machine is the source's for sure.
+    ///   - onRound: hears the number of each round as it begins.
+    package init(
+        _ options: SenderOptions, _ source: any MigrationSource, _ progress: MigrationProgress, _ stop: MigrationStop,
+        onRound: @escaping (Int) -> Void = { _ in }
+    ) {
+        (self.options, self.source, self.progress, self.stop) = (options, source, progress, stop)
+        self.onRound = onRound
+    }
+
+    private var patience: MigrationPatience { options.patience }
+    /// What ends a wait: nothing any more once the destination may run.
+    private var heeded: EventFD? { machine.canCancel ? stop.event : nil }
+
+    private func step(_ event: SenderMachine.Event) throws(MigrationError) {
+        try machine.handle(event)
+        let machine = machine
+        progress.update { report in
+            report.state = machine.name
+            report.owner = machine.owner.rawValue
+            if case .copying(let round) = machine.state { report.round = round }
+            if machine.isOver, machine.state != .unresolved { report.isOver = true }
+        }
+    }
+
+    // MARK: The whole of it
+
+    /// Moves the machine.
+    package func run() -> SenderOutcome {
+        do throws(MigrationError) {
+            let hello = try source.describe()
+            isPaused = hello.isPaused
+            try greet(hello)
+            if options.isLocal { try handMemory() } else { try copy() }
+            try handOver()
+            return .moved
+        } catch {
+            return fail(error.kind == .cancelled ? stop.explain(error) : error)
+        }
+    }
+
+    /// Asks the destination for every reason why it would not take the machine; nothing moves.
+    ///
+    /// - Returns: none if it would.
+    package func check() throws(MigrationError) -> [String] {
+        var hello = try source.describe()
+        hello.isCheck = true
+        try connect()
+        let channel = channels[0]
+        try channel.send(.hello, hello.bytes, within: patience.frame, heeding: stop.event)
+        let answer = try channel.receive(within: patience.frame, heeding: stop.event)
+        channel.connection.shutDown()
+        switch answer.kind {
+        case .welcome: return []
+        case .refusal: return JSONBytes.reasons(answer.payload)
+        default: throw .violation("a \(answer.kind) came as the answer to a hello")
+        }
+    }
+
+    // MARK: Greeting
+
+    private func connect() throws(MigrationError) {
+        let connection: StreamConnection
+        do throws(StreamFault) {
+            connection = try StreamConnection.connect(
+                options.address, within: patience.connect, heeding: stop.event)
+        } catch {
+            throw MigrationError(fault: error, "connecting to \(options.address)")
+        }
+        channels.append(try FrameChannel(connection))
+    }
+
+    private func greet(_ description: Hello) throws(MigrationError) {
+        var hello = description
+        hello.isLocal = options.isLocal
+        hello.connections = options.isLocal ? 1 : options.connections
+        if options.isLocal {
+            guard case .unix = options.address else {
+                throw MigrationError(.invalid, "local: memory goes by descriptor over unix:/PATH alone")
+            }
+            guard source.memoryDescriptor != nil else {
+                throw MigrationError(
+                    .invalid, "local: the memory has no descriptor; it has one with \"shared\": true in $.memory")
+            }
+        }
+        try connect()
+        try step(.connected)
+        try channels[0].send(.hello, hello.bytes, within: patience.frame, heeding: heeded)
+        let welcome: Welcome = try JSONBytes.decode(expect(.welcome, within: patience.frame), "the peer's welcome")
+        guard welcome.format == Hello.format else {
+            throw .violation("the peer chose the format \(welcome.format)")
+        }
+        for stream in 1..<max(hello.connections, 1) {
+            try connect()
+            let join = Join(token: hello.token, stream: stream)
+            try channels[stream].send(.join, JSONBytes.encode(join), within: patience.frame, heeding: heeded)
+        }
+        try step(.welcomed)
+    }
+
+    /// Receives the frame that is to come on the first stream.
+    private func expect(_ kind: FrameKind, within milliseconds: Int) throws(MigrationError) -> [UInt8] {
+        let frame = try channels[0].receive(within: milliseconds, heeding: heeded)
+        if frame.kind == .refusal { throw MigrationError(.refused, JSONBytes.reasons(frame.payload)) }
+        guard frame.kind == kind else { throw .violation("\(frame.kind) came where \(kind) was to come") }
+        return frame.payload
+    }
+
+    // MARK: Memory
+
+    private func handMemory() throws(MigrationError) {
+        guard let descriptor = source.memoryDescriptor else {
+            throw MigrationError(.invalid, "local: the memory has no descriptor")
+        }
+        try channels[0].send(.memory, descriptors: [descriptor], within: patience.frame, heeding: heeded)
+        try stopGuest()
+        try endRound(1, isLast: true)
+    }
+
+    private func copy() throws(MigrationError) {
+        let regions = source.regions
+        let rounds = RoundSender(regions, channels, options, progress, stop)
+        var convergence = Convergence(
+            downtime: options.downtime, mayThrottle: options.mayThrottle && !isPaused)
+        var pages = RoundSender.everything(regions)
+        let total = RoundSender.size(pages)
+        progress.update { $0.totalBytes = total }
+        if !isPaused { try source.beginLogging() }
+        var round = 1
+        while !isPaused {
+            onRound(round)
+            let sent = try self.round(round, pages, rounds, isLast: false)
+            try step(.roundDone)
+            pages = try source.takeWritten()
+            let left = RoundSender.size(pages)
+            let verdict = convergence.judge(sent: sent.bytes, nanoseconds: sent.time, left: left)
+            let now = convergence
+            progress.update { report in
+                (report.rate, report.dirtyRate, report.remainingBytes) = (now.rate, now.dirtyRate, left)
+                report.expectedDowntime = now.time(for: left)
+            }
+            round += 1
+            if case .another(let throttle) = verdict {
+                guard HostClock.monotonic &- began > options.timeout &* 1_000_000 else {
+                    source.throttle(throttle)
+                    progress.update { $0.throttle = throttle }
+                    continue
+                }
+                guard options.timeUp == .ignore else {
+                    throw MigrationError(
+                        .timeUp,
+                        "after \(options.timeout / 1000) s (timeout_s) the guest still writes \(now.dirtyRate >> 20) MiB/s, "
+                            + "and \(now.rate >> 20) MiB/s go over; allow a longer downtime_ms, or timeout_strategy Ignore"
+                    )
+                }
+            }
+            break
+        }
+        source.throttle(0)
+        progress.update { $0.throttle = 0 }
+        try stopGuest()
+        onRound(round)
+        if !isPaused { RoundSender.unite(&pages, try source.takeWritten()) }
+        _ = try self.round(round, pages, rounds, isLast: true)
+    }
+
+    private func round(
+        _ round: Int, _ pages: [[UInt64]], _ rounds: RoundSender, isLast: Bool
+    ) throws(MigrationError) -> (bytes: UInt64, time: UInt64) {
+        let size = RoundSender.size(pages)
+        progress.update { report in
+            report.round = round
+            report.remainingBytes = size
+        }
+        let start = HostClock.monotonic
+        let bytes = try rounds.send(
+            round: round, pages, isFirst: round == 1, isLimited: !isLast || isPaused, heeding: machine.canCancel)
+        try endRound(round, isLast: isLast)
+        return (bytes, HostClock.monotonic &- start)
+    }
+
+    private func endRound(_ round: Int, isLast: Bool) throws(MigrationError) {
+        var payload: [UInt8] = []
+        LittleEndian.append(UInt64(round), 4, to: &payload)
+        LittleEndian.append(isLast ? 1 : 0, 4, to: &payload)
+        for channel in channels {
+            try channel.send(.roundEnd, payload, within: patience.frame, heeding: heeded)
+        }
+        // The last one's answer is that to the state, which follows at once.
+        if isLast { return }
+        let answer = try expect(.roundDone, within: patience.frame)
+        guard answer.count == 8, LittleEndian.number(answer, 0, 8) == UInt64(round) else {
+            throw .violation("the peer says that it has another round than the \(round) that was sent")
+        }
+    }
+
+    // MARK: Handing over
+
+    private func stopGuest() throws(MigrationError) {
+        if let asked = stop.asked { throw asked }
+        stoppedAt = HostClock.monotonic
+        try step(.paused)
+        try source.pause()
+    }
+
+    private func handOver() throws(MigrationError) {
+        let channel = channels[0]
+        let time = patience.handover
+        try channel.send(.state, try source.state(), within: time, heeding: heeded)
+        _ = try expect(.ready, within: time)
+        // From here on the disks and interfaces may be the destination's; they come back before the guest goes on.
+        try step(.ready)
+        try source.release()
+        try channel.send(.release, within: time, heeding: heeded)
+        _ = try expect(.prepared, within: time)
+        if let asked = stop.asked { throw asked }
+        // Before the first byte: whatever fails from here on may have arrived.
+        try step(.prepared)
+        try channel.send(.commit, within: time)
+        _ = try expect(.committed, within: time)
+        try step(.acknowledged)
+        let downtime = (HostClock.monotonic &- stoppedAt) / 1_000_000
+        progress.update { $0.downtime = downtime }
+        close()
+        source.end()
+    }
+
+    private func close() {
+        for channel in channels { channel.connection.shutDown() }
+    }
+
+    // MARK: Failing
+
+    private func fail(_ error: MigrationError) -> SenderOutcome {
+        let error = withFarewell(error)
+        let before = machine.state
+        // Every state that is not over takes these two.
+        try? step(error.kind == .refused ? .refused : .failed)
+        progress.update { $0.problem = error.description }
+        if machine.state == .unresolved {
+            close()
+            return .unresolved(error)
+        }
+        if error.kind != .refused, let channel = channels.first {
+            let words = Array(error.description.utf8.prefix(60_000))
+            try? channel.send(.abort, words, within: 500)
+        }
+        close()
+        source.throttle(0)
+        source.endLogging()
+        var stuck: MigrationError?
+        switch before {
+        case .connecting, .greeting, .copying: break
+        case .stopped: stuck = attempt { () throws(MigrationError) in try source.resume() }
+        case .released, .committing: stuck = getBack()
+        case .moved, .returned, .unresolved: break
+        }
+        if let stuck { progress.update { $0.problem = "\(error); \(stuck)" } }
+        return .returned(error, stuck: stuck)
+    }
+
+    private func attempt(_ body: () throws(MigrationError) -> Void) -> MigrationError? {
+        do throws(MigrationError) {
+            try body()
+            return nil
+        } catch { return error }
+    }
+
+    /// Takes the disks and interfaces again, for which a destination that failed may need its time, and goes on.
+    private func getBack() -> MigrationError? {
+        let deadline = HostClock.monotonic + UInt64(patience.takeBack) * 1_000_000
+        while let problem = attempt({ () throws(MigrationError) in try source.takeBack() }) {
+            guard HostClock.monotonic < deadline else { return problem }
+            HostClock.sleep(milliseconds: 20)
+        }
+        return attempt { () throws(MigrationError) in try source.resume() }
+    }
+
+    /// Prefers what the peer said before the connection ended to the connection's end.
+    private func withFarewell(_ error: MigrationError) -> MigrationError {
+        guard error.kind == .connection, let channel = channels.first, channel.hasInput,
+            let frame = try? channel.receive(within: 500), frame.kind == .refusal
+        else { return error }
+        return MigrationError(.refused, JSONBytes.reasons(frame.payload))
+    }
+}

@@ -1,0 +1,158 @@
+import Host
+import Snapshot
+import Synchronization
+
+/// Sends a round's pages over all the streams at once.
+final class RoundSender: Sendable {
+    private struct Work: Sendable {
+        let region: Int
+        let offset: Int
+        let pages: PageSet
+    }
+
+    private let regions: [MemoryRegion]
+    private let channels: [FrameChannel]
+    private let progress: MigrationProgress
+    private let stop: MigrationStop
+    private let limit: BandwidthLimit?
+    private let patience: Int
+
+    init(
+        _ regions: [MemoryRegion], _ channels: [FrameChannel], _ options: SenderOptions, _ progress: MigrationProgress,
+        _ stop: MigrationStop
+    ) {
+        (self.regions, self.channels, self.progress, self.stop) = (regions, channels, progress, stop)
+        limit = options.bandwidth.map { BandwidthLimit($0) }
+        patience = options.patience.frame
+    }
+
+    private final class Shared: Sendable {
+        let next = Atomic<Int>(0)
+        let bytes = Atomic<UInt64>(0)
+        let failure = Mutex<MigrationError?>(nil)
+    }
+
+    /// Sends the pages of a round.
+    ///
+    /// - Parameters:
+    ///   - pages: for each region, as the source's `takeWritten` has them.
+    ///   - isFirst: whether the destination's memory still holds zeroes, so that pages of zeroes need not go at all.
+    ///   - isLimited: whether the limit on the bandwidth counts.
+    ///   - heeding: whether a wish for the end ends it.
+    /// - Returns: the bytes that went out.
+    func send(
+        round: Int, _ pages: [[UInt64]], isFirst: Bool, isLimited: Bool, heeding: Bool
+    ) throws(MigrationError) -> UInt64 {
+        let work = Self.work(pages, regions)
+        let shared = Shared()
+        let body: @Sendable (FrameChannel) -> Void = { [self] channel in
+            do throws(MigrationError) {
+                while shared.failure.withLock({ $0 == nil }) {
+                    // Ordering: the number orders nothing else; joining the threads orders their work.
+                    let index = shared.next.wrappingAdd(1, ordering: .relaxed).oldValue
+                    guard index < work.count else { return }
+                    if heeding, let asked = stop.asked { throw asked }
+                    // Nothing is to come now but the peer's farewell, which tells more than a broken stream.
+                    if channel.hasInput { throw MigrationError(.connection, "the peer ended it while pages went over") }
+                    let sent = try send(
+                        work[index], round, channel, isFirst: isFirst, isLimited: isLimited, heeding: heeding)
+                    shared.bytes.wrappingAdd(UInt64(sent), ordering: .relaxed)
+                }
+            } catch {
+                shared.failure.withLock { if $0 == nil { $0 = error } }
+            }
+        }
+        var threads: [Thread] = []
+        // A few chunks are sent before further threads have begun.
+        if work.count > 8 {
+            for (index, channel) in channels.enumerated().dropFirst() {
+                if let thread = try? Thread("migrate\(index)", { body(channel) }) { threads.append(thread) }
+            }
+        }
+        body(channels[0])
+        for thread in threads { thread.join() }
+        if let failure = shared.failure.withLock({ $0 }) { throw failure }
+        return shared.bytes.load(ordering: .relaxed)
+    }
+
+    private static func work(_ pages: [[UInt64]], _ regions: [MemoryRegion]) -> [Work] {
+        var work: [Work] = []
+        for (region, words) in pages.enumerated() where region < regions.count {
+            let size = regions[region].host.count
+            for first in stride(from: 0, to: words.count, by: 8) {
+                let offset = first / 8 * PagesHead.chunkSize
+                guard offset < size else { break }
+                var set = PageSet()
+                for word in 0..<min(8, words.count - first) { set[word] = words[first + word] }
+                let count = min(PagesHead.chunkSize, size - offset) / HostRange.pageSize
+                set &= PageSet.first(count)
+                if set != PageSet() { work.append(Work(region: region, offset: offset, pages: set)) }
+            }
+        }
+        return work
+    }
+
+    private func send(
+        _ work: Work, _ round: Int, _ channel: FrameChannel, isFirst: Bool, isLimited: Bool, heeding: Bool
+    ) throws(MigrationError) -> Int {
+        let region = regions[work.region]
+        let end = min(work.offset + PagesHead.chunkSize, region.host.count)
+        let chunk = region.host.part(work.offset..<end)
+        let present = chunk.nonzeroPages(of: work.pages)
+        let zero = isFirst ? PageSet() : work.pages & ~present
+        let zeroes = work.pages.pageCount - present.pageCount
+        var sent = 0
+        if present != PageSet() || zero != PageSet() {
+            let head = PagesHead(
+                address: region.guestAddress + UInt64(work.offset), round: UInt64(round), present: present, zero: zero)
+            if isLimited {
+                limit?.wait(for: present.pageCount * HostRange.pageSize + PagesHead.size, heeding: stop.event)
+            }
+            sent = try channel.send(head, of: chunk, within: patience, heeding: heeding ? stop.event : nil)
+        }
+        progress.update { report in
+            report.bytes += UInt64(sent)
+            report.pages += UInt64(present.pageCount)
+            report.zeroPages += UInt64(zeroes)
+            let done = UInt64(work.pages.pageCount * HostRange.pageSize)
+            report.remainingBytes -= min(done, report.remainingBytes)
+        }
+        return sent
+    }
+
+    /// All pages of the regions.
+    static func everything(_ regions: [MemoryRegion]) -> [[UInt64]] {
+        regions.map { region in
+            let pages = region.host.count / HostRange.pageSize
+            return (0..<(pages + 63) / 64).map { word in
+                pages - word * 64 >= 64 ? .max : (1 << UInt64(pages - word * 64)) - 1
+            }
+        }
+    }
+
+    /// The bytes of the pages.
+    static func size(_ pages: [[UInt64]]) -> UInt64 {
+        pages.reduce(0) { $0 + $1.reduce(0) { $0 + UInt64($1.nonzeroBitCount) } } * UInt64(HostRange.pageSize)
+    }
+
+    /// Puts both sets' pages into the first.
+    static func unite(_ pages: inout [[UInt64]], _ others: [[UInt64]]) {
+        for region in pages.indices where region < others.count {
+            for word in pages[region].indices where word < others[region].count {
+                pages[region][word] |= others[region][word]
+            }
+        }
+    }
+}
+
+extension PageSet {
+    /// The pages below a number, at most 512.
+    static func first(_ count: Int) -> PageSet {
+        var set = PageSet()
+        for word in 0..<8 {
+            let left = count - word * 64
+            set[word] = left >= 64 ? .max : left <= 0 ? 0 : (1 << UInt64(left)) - 1
+        }
+        return set
+    }
+}

@@ -1,0 +1,181 @@
+import Host
+
+/// What a frame is.
+package enum FrameKind: UInt16, CaseIterable, Sendable {
+    /// The source says what it has, and what it wants.
+    case hello = 1
+    /// The destination takes it.
+    case welcome
+    /// The destination does not, or not any more, and says why; it holds nothing of the machine then.
+    case refusal
+    /// A further stream says which migration it is of, and which stream.
+    case join
+    /// A descriptor of the memory itself comes with this frame.
+    case memory
+    /// Pages of a chunk.
+    case pages
+    /// The round's pages have all been sent on this stream.
+    case roundEnd
+    /// The destination has a round's pages of all streams.
+    case roundDone
+    /// The machine's state but its memory.
+    case state
+    /// The destination has memory and state, and both are sound.
+    case ready
+    /// The source has let go of the disks and interfaces.
+    case release
+    /// The destination has the machine as it was, standing still.
+    case prepared
+    /// The machine is the destination's from here on.
+    case commit
+    /// The destination has read that.
+    case committed
+    /// The source gives up and keeps the machine.
+    case abort
+
+    /// The most bytes of its payload.
+    var limit: Int {
+        switch self {
+        case .hello, .welcome, .refusal: 1 << 20
+        case .join: 4096
+        case .pages: PagesHead.size + PagesHead.chunkSize
+        case .state: 64 << 20
+        case .abort: 64 << 10
+        case .roundEnd, .roundDone: 8
+        case .memory, .ready, .release, .prepared, .commit, .committed: 0
+        }
+    }
+}
+
+/// What stands in front of each frame's payload: 32 bytes, numbers little-endian.
+///
+///     0 "SWMG"   4 kind   6 zero   8 sequence   16 length   24 CRC-32C of the payload   28 CRC-32C of bytes 0 to 27
+package struct FrameHeader: Equatable, Sendable {
+    package static let size = 32
+    static let magic: [UInt8] = Array("SWMG".utf8)
+
+    package var kind: FrameKind
+    /// Counts the frames of a direction of a stream, from 0.
+    package var sequence: UInt64
+    /// Bytes of the payload.
+    package var length: Int
+    /// The payload's checksum.
+    package var checksum: UInt32
+
+    package init(_ kind: FrameKind, sequence: UInt64, length: Int, checksum: UInt32) {
+        (self.kind, self.sequence, self.length, self.checksum) = (kind, sequence, length, checksum)
+    }
+
+    /// The header's bytes.
+    package var bytes: [UInt8] {
+        var bytes = Self.magic
+        bytes.reserveCapacity(Self.size)
+        LittleEndian.append(UInt64(kind.rawValue), 4, to: &bytes)
+        LittleEndian.append(sequence, 8, to: &bytes)
+        LittleEndian.append(UInt64(length), 8, to: &bytes)
+        LittleEndian.append(UInt64(checksum), 4, to: &bytes)
+        LittleEndian.append(UInt64(Checksum.crc32c(bytes)), 4, to: &bytes)
+        return bytes
+    }
+
+    /// Reads a header.
+    ///
+    /// - Parameter sequence: the number that it has to have.
+    /// - Throws: where it is none, or not the next one, or its payload is longer than its kind may have.
+    package init(_ bytes: [UInt8], sequence expected: UInt64) throws(MigrationError) {
+        guard bytes.count == Self.size, bytes.starts(with: Self.magic) else {
+            throw .violation("what came is no frame of a migration")
+        }
+        guard LittleEndian.number(bytes, 28, 4) == UInt64(Checksum.crc32c(Array(bytes[..<28]))) else {
+            throw .violation("a frame's header was damaged on the way")
+        }
+        let number = LittleEndian.number(bytes, 4, 4)
+        guard let raw = UInt16(exactly: number), let kind = FrameKind(rawValue: raw) else {
+            throw .violation("a frame has the kind \(number), which this version does not know")
+        }
+        sequence = LittleEndian.number(bytes, 8, 8)
+        guard sequence == expected else {
+            throw .violation("frame \(sequence) (\(kind)) came where frame \(expected) was to come")
+        }
+        let wide = LittleEndian.number(bytes, 16, 8)
+        guard let length = Int(exactly: wide), length <= kind.limit else {
+            throw .violation("a frame (\(kind)) says that it has \(wide) bytes, and may have \(kind.limit)")
+        }
+        self.kind = kind
+        self.length = length
+        checksum = UInt32(truncatingIfNeeded: LittleEndian.number(bytes, 24, 4))
+    }
+}
+
+/// Numbers in little-endian bytes.
+enum LittleEndian {
+    static func append(_ value: UInt64, _ size: Int, to bytes: inout [UInt8]) {
+        for index in 0..<size { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * index))) }
+    }
+
+    /// The number of `size` bytes at an offset; the bytes have to be there.
+    static func number(_ bytes: [UInt8], _ offset: Int, _ size: Int) -> UInt64 {
+        (0..<size).reduce(0) { $0 | UInt64(bytes[offset + $1]) << UInt64(8 * $1) }
+    }
+}
+
+/// What stands in front of the pages of a chunk of memory: which they are.
+///
+///     0 guest-physical address of the chunk   8 round   16 the pages whose bytes follow   80 the pages that are zero
+package struct PagesHead: Equatable, Sendable {
+    package static let size = 144
+    /// Bytes of a chunk; a region's last one may be shorter.
+    package static let chunkSize = 2 << 20
+
+    /// Where the chunk begins, a whole number of chunks behind the start of its region.
+    package var address: UInt64
+    /// The round that the pages are of.
+    package var round: UInt64
+    /// The pages whose bytes follow, in ascending order, and those that hold zeroes now.
+    package var present: PageSet, zero: PageSet
+
+    package init(address: UInt64, round: UInt64, present: PageSet, zero: PageSet) {
+        (self.address, self.round, self.present, self.zero) = (address, round, present, zero)
+    }
+
+    package var bytes: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(Self.size)
+        LittleEndian.append(address, 8, to: &bytes)
+        LittleEndian.append(round, 8, to: &bytes)
+        for set in [present, zero] {
+            for word in 0..<8 { LittleEndian.append(set[word], 8, to: &bytes) }
+        }
+        return bytes
+    }
+
+    /// Reads a head from `size` bytes.
+    init(_ bytes: [UInt8]) {
+        address = LittleEndian.number(bytes, 0, 8)
+        round = LittleEndian.number(bytes, 8, 8)
+        var sets = [PageSet(), PageSet()]
+        for set in 0..<2 {
+            for word in 0..<8 { sets[set][word] = LittleEndian.number(bytes, 16 + 64 * set + 8 * word, 8) }
+        }
+        (present, zero) = (sets[0], sets[1])
+    }
+}
+
+extension PageSet {
+    /// How many pages it has.
+    var pageCount: Int { (0..<8).reduce(0) { $0 + self[$1].nonzeroBitCount } }
+
+    /// The pages in ascending order as ranges without gaps, handed to the body one after the other.
+    func forEachRun(_ body: (Range<Int>) -> Void) {
+        var start: Int?
+        for page in 0..<512 {
+            let isIn = self[page / 64] >> UInt64(page % 64) & 1 == 1
+            if isIn, start == nil { start = page }
+            if !isIn, let first = start {
+                body(first..<page)
+                start = nil
+            }
+        }
+        if let first = start { body(first..<512) }
+    }
+}

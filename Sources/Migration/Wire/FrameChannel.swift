@@ -1,0 +1,154 @@
+import Host
+import Synchronization
+
+/// A frame as it came.
+package struct Frame: Sendable {
+    package let kind: FrameKind
+    /// The payload; of pages only the head, whose pages are in the channel's memory until the next frame.
+    package let payload: [UInt8]
+    /// Bytes of pages behind the head.
+    package let pageBytes: Int
+}
+
+/// One stream of a migration: frames both ways, each with its number and its checksums.
+///
+/// One thread sends and one receives at a time.
+package final class FrameChannel: Sendable {
+    package let connection: StreamConnection
+    /// Frames so far; relaxed, since one thread at a time counts each.
+    private let sent = Atomic<UInt64>(0)
+    private let received = Atomic<UInt64>(0)
+    /// Room for a frame of pages that goes out, with its header, and for the pages of one that comes in.
+    private let outgoing: ScratchMemory
+    private let incoming: ScratchMemory
+
+    package init(_ connection: StreamConnection) throws(MigrationError) {
+        self.connection = connection
+        do throws(HostError) {
+            outgoing = try ScratchMemory(count: FrameHeader.size + PagesHead.size + PagesHead.chunkSize)
+            incoming = try ScratchMemory(count: PagesHead.chunkSize)
+        } catch {
+            throw MigrationError(.machine, "\(error)")
+        }
+    }
+
+    // MARK: Sending
+
+    /// Sends a frame.
+    ///
+    /// - Parameters:
+    ///   - milliseconds: how long that may take.
+    ///   - stop: ends the waiting while its counter is above zero.
+    package func send(
+        _ kind: FrameKind, _ payload: [UInt8] = [], descriptors: [Int32] = [], within milliseconds: Int,
+        heeding stop: EventFD? = nil
+    ) throws(MigrationError) {
+        guard payload.count <= kind.limit else {
+            throw MigrationError(
+                .invalid, "the machine's \(kind) has \(payload.count) bytes, and a migration takes \(kind.limit)")
+        }
+        let number = sent.wrappingAdd(1, ordering: .relaxed).oldValue
+        let header = FrameHeader(
+            kind, sequence: number, length: payload.count, checksum: Checksum.crc32c(payload))
+        do throws(StreamFault) {
+            try connection.send(
+                header.bytes + payload, descriptors: descriptors, within: milliseconds, heeding: stop)
+        } catch {
+            throw MigrationError(fault: error, "sending \(kind)")
+        }
+    }
+
+    /// Sends pages: copies them first, since the guest may write them meanwhile.
+    ///
+    /// - Parameter chunk: the chunk's bytes.
+    /// - Returns: the bytes that went out.
+    package func send(
+        _ head: PagesHead, of chunk: HostRange, within milliseconds: Int, heeding stop: EventFD?
+    ) throws(MigrationError) -> Int {
+        var end = FrameHeader.size + PagesHead.size
+        head.present.forEachRun { run in
+            let count = run.count * HostRange.pageSize
+            let start = run.lowerBound * HostRange.pageSize
+            outgoing.range.part(end..<end + count).copy(from: chunk.part(start..<start + count))
+            end += count
+        }
+        outgoing.fill(head.bytes, at: FrameHeader.size)
+        let payload = outgoing.range.part(FrameHeader.size..<end)
+        let number = sent.wrappingAdd(1, ordering: .relaxed).oldValue
+        let header = FrameHeader(
+            .pages, sequence: number, length: payload.count, checksum: Checksum.crc32c(payload))
+        outgoing.fill(header.bytes)
+        do throws(StreamFault) {
+            try connection.send(outgoing.range.part(0..<end), within: milliseconds, heeding: stop)
+        } catch {
+            throw MigrationError(fault: error, "sending pages")
+        }
+        return end
+    }
+
+    // MARK: Receiving
+
+    /// Whether something has come that was not received yet, the stream's end included.
+    package var hasInput: Bool { connection.hasInput }
+
+    /// Receives the next frame, and checks it.
+    package func receive(
+        within milliseconds: Int?, heeding stop: EventFD? = nil
+    ) throws(MigrationError) -> Frame {
+        let header = try header(within: milliseconds, heeding: stop)
+        // Whoever begins a frame finishes it, however long the next one may take.
+        let rest = milliseconds ?? 30_000
+        if header.kind == .pages { return try pages(header, within: rest, heeding: stop) }
+        let payload = try bytes(header.length, within: rest, heeding: stop, "a frame (\(header.kind))")
+        guard Checksum.crc32c(payload) == header.checksum else {
+            throw .violation("a frame (\(header.kind)) was damaged on the way")
+        }
+        return Frame(kind: header.kind, payload: payload, pageBytes: 0)
+    }
+
+    /// The pages of the frame that was received last, packed: its first `pageBytes` bytes.
+    package var pages: HostRange { incoming.range }
+
+    private func header(within milliseconds: Int?, heeding stop: EventFD?) throws(MigrationError) -> FrameHeader {
+        let bytes = try bytes(FrameHeader.size, within: milliseconds, heeding: stop, "a frame")
+        let number = received.wrappingAdd(1, ordering: .relaxed).oldValue
+        return try FrameHeader(bytes, sequence: number)
+    }
+
+    private func pages(
+        _ header: FrameHeader, within milliseconds: Int, heeding stop: EventFD?
+    ) throws(MigrationError) -> Frame {
+        let count = header.length - PagesHead.size
+        guard count >= 0, count % HostRange.pageSize == 0 else {
+            throw .violation("a frame of pages has \(header.length) bytes, which are no whole pages")
+        }
+        let head = try bytes(PagesHead.size, within: milliseconds, heeding: stop, "pages")
+        let data = incoming.range.part(0..<count)
+        do throws(StreamFault) {
+            try connection.receive(into: data, within: milliseconds, heeding: stop)
+        } catch {
+            throw MigrationError(fault: error, "waiting for pages")
+        }
+        guard Checksum.crc32c(data, after: Checksum.crc32c(head)) == header.checksum else {
+            throw .violation("pages were damaged on the way")
+        }
+        return Frame(kind: .pages, payload: head, pageBytes: count)
+    }
+
+    /// Receives bytes, with memory for them as they come: a length alone allocates nothing.
+    private func bytes(
+        _ count: Int, within milliseconds: Int?, heeding stop: EventFD?, _ what: String
+    ) throws(MigrationError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        while bytes.count < count {
+            let part = min(count - bytes.count, PagesHead.chunkSize)
+            do throws(StreamFault) {
+                try connection.receive(into: incoming.range.part(0..<part), within: milliseconds, heeding: stop)
+            } catch {
+                throw MigrationError(fault: error, "waiting for \(what)")
+            }
+            bytes += incoming.bytes(0..<part)
+        }
+        return bytes
+    }
+}

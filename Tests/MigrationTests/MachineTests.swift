@@ -1,0 +1,136 @@
+import Testing
+
+@testable import Migration
+
+/// Both state machines, walked through from every state by every event.
+struct StateMachineTests {
+    /// All states that the source gets into, with the events that lead there.
+    private func senderStates() -> [SenderMachine] {
+        var found: [SenderMachine] = [SenderMachine()]
+        var index = 0
+        while index < found.count {
+            for event in SenderMachine.Event.allCases {
+                var next = found[index]
+                guard (try? next.handle(event)) != nil else { continue }
+                if case .copying(let round) = next.state, round > 3 { continue }
+                if !found.contains(next) { found.append(next) }
+            }
+            index += 1
+        }
+        return found
+    }
+
+    @Test func theSourceNeverRunsWhereTheDestinationMay() {
+        let states = senderStates()
+        #expect(states.count == 11)
+        for machine in states {
+            #expect(!(machine.mayRun && machine.owner != .source))
+            #expect(
+                machine.isOver
+                    == (machine.name == "moved" || machine.name == "returned" || machine.name == "unresolved"))
+            // Nothing calls it off once the commit may be there, and nothing follows its end but a person's word.
+            #expect(!machine.canCancel || machine.owner == .source)
+            for event in SenderMachine.Event.allCases {
+                var next = machine
+                let isTaken = (try? next.handle(event)) != nil
+                #expect(isTaken || next == machine)
+                if machine.owner == .unknown, next.mayRun {
+                    #expect(event == .refused || event == .runHere, "\(machine.name) \(event)")
+                }
+                if machine.name == "moved" || machine.name == "returned" { #expect(!isTaken) }
+            }
+            // Every state that is not over has a way out when something fails.
+            var failed = machine
+            if !machine.isOver { #expect((try? failed.handle(.failed)) != nil && failed.isOver) }
+        }
+    }
+
+    @Test func theDestinationRunsAfterACommitAlone() {
+        var found: [ReceiverMachine] = [ReceiverMachine()]
+        var index = 0
+        while index < found.count {
+            for event in ReceiverMachine.Event.allCases {
+                var next = found[index]
+                guard (try? next.handle(event)) != nil else { continue }
+                if next.mayRun, !found[index].mayRun {
+                    #expect(event == .committed && found[index].state == .prepared)
+                }
+                if case .receiving(let round) = next.state, round > 3 { continue }
+                if !found.contains(next) { found.append(next) }
+            }
+            index += 1
+        }
+        #expect(found.count == 9)
+        // What was dropped hears no commit.
+        for event in ReceiverMachine.Event.allCases {
+            var discarded = found.first { $0.state == .discarded } ?? ReceiverMachine()
+            #expect((try? discarded.handle(event)) == nil && !discarded.mayRun)
+        }
+    }
+
+    /// Both machines over a line that loses any message: in no order of events do both run.
+    @Test func neverDoBothRun() {
+        struct Pair: Hashable {
+            var source: SenderMachine, sink: ReceiverMachine
+            func hash(into hasher: inout Hasher) { hasher.combine(source.name + sink.name) }
+        }
+        var found: Set<Pair> = []
+        var open = [Pair(source: SenderMachine(), sink: ReceiverMachine())]
+        func go(_ pair: Pair, _ event: SenderMachine.Event?, _ other: ReceiverMachine.Event?) {
+            var next = pair
+            if let event, (try? next.source.handle(event)) == nil { return }
+            if let other, (try? next.sink.handle(other)) == nil { return }
+            if case .copying(let round) = next.source.state, round > 2 { return }
+            if case .receiving(let round) = next.sink.state, round > 2 { return }
+            if found.insert(next).inserted { open.append(next) }
+        }
+        while let pair = open.popLast() {
+            #expect(!(pair.source.mayRun && pair.sink.mayRun), "\(pair.source.name) \(pair.sink.name)")
+            let sink = pair.sink.state
+            for event in SenderMachine.Event.allCases {
+                switch event {
+                // What the destination has to have said.
+                case .ready: if sink == .loaded || sink == .building || sink == .prepared { go(pair, event, nil) }
+                case .prepared: if sink == .prepared { go(pair, event, nil) }
+                case .acknowledged: if sink == .running { go(pair, event, nil) }
+                case .refused: if sink == .discarded { go(pair, event, nil) }
+                // A person finds out first.
+                case .runHere: if sink == .discarded { go(pair, event, nil) }
+                case .discard: if sink == .running { go(pair, event, nil) }
+                case .connected, .welcomed, .roundDone, .paused, .failed: go(pair, event, nil)
+                }
+            }
+            let committed: [SenderMachine.State] = [.committing, .unresolved]
+            for event in ReceiverMachine.Event.allCases {
+                // A commit comes from a source that has sent it, whatever became of its connection then.
+                if event == .committed, !committed.contains(pair.source.state) { continue }
+                go(pair, nil, event)
+            }
+        }
+        #expect(found.count > 20)
+    }
+
+    @Test func roundsEndWhenTheRestFits() {
+        var idle = Convergence(downtime: 300, mayThrottle: true)
+        // 1 GiB in 1 s, and 64 KiB left.
+        #expect(idle.judge(sent: 1 << 30, nanoseconds: 1_000_000_000, left: 64 << 10) == .stop)
+        #expect(idle.rate == 1 << 30 && idle.time(for: 1 << 30) == 1000)
+        var busy = Convergence(downtime: 10, mayThrottle: true)
+        var throttles: [Int] = []
+        for _ in 0..<24 {
+            guard case .another(let throttle) = busy.judge(sent: 1 << 30, nanoseconds: 1_000_000_000, left: 1 << 30)
+            else { break }
+            throttles.append(throttle)
+        }
+        #expect(throttles.first == 0 && throttles[1] == 20 && throttles[3] == 30 && throttles.last == 99)
+        var free = Convergence(downtime: 10, mayThrottle: false)
+        for _ in 0..<9 {
+            #expect(free.judge(sent: 1 << 30, nanoseconds: 1_000_000_000, left: 1 << 30) == .another(throttle: 0))
+        }
+        // What a peer or a clock may bring does not trap.
+        var strange = Convergence(downtime: .max, mayThrottle: true)
+        _ = strange.judge(sent: .max, nanoseconds: 0, left: .max)
+        _ = strange.judge(sent: 0, nanoseconds: .max, left: .max)
+        #expect(strange.time(for: .max) != nil)
+    }
+}
