@@ -57,14 +57,15 @@ final class MachineInstance: Sendable {
     /// - Parameter saved: what it goes on from; nil boots it. It stands still then, as after `pause`.
     init(_ backends: Backends, _ events: InstanceEvents, from saved: MachineSource? = nil) throws {
         plan = backends.plan
-        let system = try KVMFile()
+        let creation = try saved?.creation ?? VMCreation(KVMFile())
+        let system = creation.system
         let details = events.details
         details.capabilities(system.kvm)
         try VMCreation.check(system.kvm)
         try FieldErrors.checkHugePages(plan)
         try FieldErrors.checkMemory(plan)
         let memory = try GuestMemory(plan.memory.ranges, plan.backing, unless: events.isCancelled)
-        let creation = VMCreation(system, with: memory)
+        creation.take(memory)
         self.memory = memory
         details.memory(memory)
         events.phase("memory", "\(memory.size >> 20) MiB in \(memory.ranges.count) range(s)")

@@ -8,43 +8,82 @@ import Synchronization
 ///
 /// KVM gives each VM a thread of the kernel and has it join the control groups of this process, for which the host's
 /// kernel waits until all its processors have passed a quiet state: ten milliseconds and more, and next to no processor
-/// time. So a thread asks for the VM, and has it take the memory, while the payload is loaded, which needs neither.
-struct VMCreation: ~Copyable {
-    private let outcome: Outcome
+/// time. So a thread asks for the VM, and has it take the memory, while the payload is loaded or a snapshot is looked at,
+/// which need neither.
+final class VMCreation: Sendable {
+    /// The open `/dev/kvm`.
+    let system: KVMFile
+    private let progress: Progress
     /// Nil where no thread could be had, and the VM was made at once.
     private let thread: Thread?
 
-    private typealias Made = (machine: VMHandle, registration: MemoryRegistration)
+    private final class Progress: Sendable {
+        private struct State {
+            var machine: Result<VMHandle, KVMError>?
+            var memory: GuestMemory?
+            var registration: MemoryRegistration?
 
-    private final class Outcome: Sendable {
-        let made = Mutex<Result<Made, KVMError>>(.failure(.request("create a VM", .interrupted)))
+            /// Has the VM take the memory as soon as there are both.
+            mutating func register() {
+                guard registration == nil, case .success(let machine)? = machine, let memory else { return }
+                registration = MemoryRegistration(of: memory, in: machine)
+            }
+        }
+
+        private let state = Mutex(State())
+
+        func made(_ machine: Result<VMHandle, KVMError>) {
+            state.withLock { state in
+                state.machine = machine
+                state.register()
+            }
+        }
+
+        func take(_ memory: GuestMemory) {
+            state.withLock { state in
+                state.memory = memory
+                state.register()
+            }
+        }
+
+        func end() throws(KVMError) -> (machine: VMHandle, registration: MemoryRegistration) {
+            let (machine, registration) = state.withLock { ($0.machine, $0.registration) }
+            guard let machine else { throw .request("create a VM", .interrupted) }
+            let handle = try machine.get()
+            guard let registration else { throw .request("create a VM without memory", .invalid) }
+            return (handle, registration)
+        }
     }
 
-    /// Begins to make a VM with the guest's memory.
-    init(_ system: KVMFile, with memory: GuestMemory) {
-        let outcome = Outcome()
-        self.outcome = outcome
+    /// Begins to make a VM.
+    init(_ system: KVMFile) {
+        self.system = system
+        let progress = Progress()
+        self.progress = progress
         let create: @Sendable () -> Void = {
-            let result: Result<Made, KVMError>
+            let result: Result<VMHandle, KVMError>
             do throws(KVMError) {
                 let machine = try system.kvm.createVM()
                 try Self.prepare(machine, system.kvm)
-                result = .success((machine, MemoryRegistration(of: memory, in: machine)))
+                result = .success(machine)
             } catch {
                 result = .failure(error)
             }
-            outcome.made.withLock { $0 = result }
+            progress.made(result)
         }
         thread = try? Thread("vm", create)
         if thread == nil { create() }
     }
 
-    /// Waits for the VM, whose memory may still be on its way.
+    /// Gives the VM the guest's memory.
+    func take(_ memory: GuestMemory) { progress.take(memory) }
+
+    /// Waits for the VM, whose memory may still be on its way; `take` comes before.
     ///
     /// - Throws: what KVM said instead of making it.
-    consuming func finish() throws(KVMError) -> (machine: VMHandle, registration: MemoryRegistration) {
+    func finish() throws(KVMError) -> (machine: VMHandle, registration: MemoryRegistration) {
         thread?.join()
-        return try outcome.made.withLock { $0 }.get()
+        return try progress.end()
     }
 
     /// Checks what no guest runs without.

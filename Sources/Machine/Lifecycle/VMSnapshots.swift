@@ -3,6 +3,7 @@ import KVM
 import Memory
 import Snapshot
 import Spec
+import Virtio
 import VirtioNet
 
 /// Snapshots of the VM, and the VM from one, on the control thread.
@@ -92,9 +93,12 @@ extension VMM {
     func restore(_ request: RestoreRequest, _ descriptors: ReceivedDescriptors) throws {
         guard vm == nil else { throw VMError(.failed, ["VM is already created"]) }
         emit(.restoring)
+        // Whatever is wrong with KVM is said when the VM is needed.
+        let creation = (try? KVMFile()).map(VMCreation.init)
         let chain = try SnapshotChain(opening: request.path)
         try checkNeeds(chain.manifest.needs, chain.top.path)
-        let document = try chain.top.state()
+        var document = try chain.top.state()
+        try Self.readAhead(&document)
         var parsed = try Self.configuration(chain.top, request.overrides)
         for warning in parsed.warnings { logger.warning("\(chain.top.path): \(warning)") }
         var config = parsed.config
@@ -104,7 +108,7 @@ extension VMM {
         let images = try putImages(request, chain, config)
         do {
             try create(parsed)
-            try restoreLife(request, chain, document, descriptors)
+            try restoreLife(request, (chain, document, creation), descriptors)
             emit(.restored)
             if request.resume { try resume() }
             images.keep()
@@ -114,9 +118,24 @@ extension VMM {
         }
     }
 
+    /// Reads what takes longest while KVM makes the VM.
+    private static func readAhead(_ document: inout StateDocument) throws(SnapshotError) {
+        for name in document.devices {
+            switch try document.kind(of: name).kind {
+            case SavedMachine.kind: try document.readAhead(SavedMachine.self, of: name)
+            case SavedInterruptChips.kind: try document.readAhead(SavedInterruptChips.self, of: name)
+            case SavedVCPU.kind: try document.readAhead(SavedVCPU.self, of: name)
+            case SavedTransport.kind: try document.readAhead(SavedTransport.self, of: name)
+            default: break
+            }
+        }
+    }
+
     private func restoreLife(
-        _ request: RestoreRequest, _ chain: SnapshotChain, _ document: StateDocument, _ descriptors: ReceivedDescriptors
+        _ request: RestoreRequest, _ snapshot: (chain: SnapshotChain, document: StateDocument, creation: VMCreation?),
+        _ descriptors: ReceivedDescriptors
     ) throws {
+        let (chain, document, creation) = snapshot
         guard let vm else { throw VMError.notCreated }
         startLimit()
         let saved = try document.read(SavedMachine.self, of: StateName.machine)
@@ -132,7 +151,7 @@ extension VMM {
             logger.warning("the restored VM cannot reboot: \(problem)")
         }
         vm.backends = backends
-        let source = MachineSource(document: document) { [controller] memory in
+        let source = MachineSource(document: document, creation: creation) { [controller] memory in
             switch request.memoryMode {
             case .copy: try chain.copyMemory(into: memory.snapshotRegions) { controller.isEnding }
             case .onDemand: try chain.mapMemory(into: memory.snapshotRegions)

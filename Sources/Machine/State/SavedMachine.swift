@@ -7,6 +7,8 @@ import Snapshot
 struct MachineSource {
     /// The state of all that it is made of but its memory.
     let document: StateDocument
+    /// The VM that is being made for it; nil where that is yet to begin.
+    var creation: VMCreation?
     /// Fills the guest's RAM, which is new and holds zeroes.
     let loadMemory: (GuestMemory) throws -> Void
 }

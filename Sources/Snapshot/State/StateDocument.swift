@@ -126,6 +126,15 @@ package struct StateDocument {
         return state
     }
 
+    /// Decodes a device's state, for `read` to find it decoded.
+    ///
+    /// - Throws: as `read` does.
+    package mutating func readAhead<T: SavedState>(_ type: T.Type, of device: String) throws(SnapshotError) {
+        let state = try read(type, of: device)
+        marks.names.remove(device)
+        sections[device] = .built(state)
+    }
+
     private static func decode<T: SavedState>(_ version: Int, _ decoder: any Decoder) throws -> T {
         do {
             return try T.decodeState(version: version, from: decoder)
