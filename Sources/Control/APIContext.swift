@@ -24,6 +24,11 @@ package struct APIContext: Sendable {
             case .success(.done): reply(.done)
             case .success(.device(let id, let bdf)):
                 reply(.json(.members([("id", .string(id)), ("bdf", .string(bdf))])))
+            case .success(.forked(let children)):
+                let list = children.map { child in
+                    JSONValue.members([("api_socket", .string(child.socket)), ("pid", .integer(child.process))])
+                }
+                reply(.json(.members([("children", .array(list))])))
             case .failure(let error): reply(.failure(error))
             }
         }

@@ -13,6 +13,15 @@ package struct PollEntry: Sendable {
         (self.descriptor, self.forReading, self.forWriting) = (descriptor, forReading, forWriting)
     }
 
+    /// Waits until a descriptor can be read, or its other end is gone.
+    ///
+    /// - Parameter limit: milliseconds.
+    package static func isReadable(_ descriptor: Int32, within limit: UInt64) -> Bool {
+        var entries = [PollEntry(descriptor, forReading: true)]
+        wait(&entries, timeout: Int32(clamping: limit))
+        return entries[0].isReadable || entries[0].isHungUp
+    }
+
     /// Waits for any of the entries and fills their results in. Regular files are always ready.
     ///
     /// - Parameter timeout: milliseconds; -1 waits for ever.

@@ -4,7 +4,7 @@
 ///     {"disks": [{"id": "data", "path": "/srv/clone7.raw"}], "net": [{"id": "lan", "tap": "tap7"}],
 ///      "serial": {"mode": "File", "file": "/var/log/clone7"}}
 package struct RestoreOverrides: Sendable, Equatable {
-    private let sections: JSONObject
+    let sections: JSONObject
     private let place: String
 
     /// The fields that may change of sections that are lists.

@@ -86,6 +86,20 @@ extension VMMClient {
         try await act("vm.restore", config, descriptors: descriptors, timeout: timeout)
     }
 
+    /// Makes VMs of the one that runs, each paused and in a process of its own.
+    ///
+    /// - Parameters:
+    ///   - config: `children`, a list of objects with `api_socket`, `overrides`, …; `resume`, `directory_url`.
+    ///   - timeout: how long it may take; nil for ever.
+    /// - Returns: the children, in the order of the list.
+    @discardableResult
+    public func fork(_ config: JSON, timeout: Duration? = nil) async throws(VMMClientError) -> [ForkedVM] {
+        let reply = try await act("vm.fork", config, timeout: timeout)
+        return try BlockingCall.decode(
+            ForkedVMs.self, reply.body, operation: "PUT /api/v1/vm.fork", socketPath: socketPath
+        ).children
+    }
+
     /// Moves the VM to another VMM; the call ends when the migration is over.
     ///
     /// - Parameters:

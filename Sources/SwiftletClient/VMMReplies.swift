@@ -42,6 +42,25 @@ public struct AddedDevice: Sendable, Codable, Hashable {
     public let bdf: String
 }
 
+/// A VM that was made of another one by a fork.
+public struct ForkedVM: Sendable, Codable, Hashable {
+    /// Where it serves the API.
+    public let apiSocket: String
+    /// The number of its process.
+    public let pid: Int32
+
+    private enum CodingKeys: String, CodingKey {
+        case apiSocket = "api_socket"
+        case pid
+    }
+}
+
+/// The reply of `vm.fork`.
+package struct ForkedVMs: Decodable {
+    /// The VMs, in the order of the request.
+    package let children: [ForkedVM]
+}
+
 /// Counters of the VM's devices: device id, then counter, then value.
 public typealias VMCounters = [String: [String: UInt64]]
 

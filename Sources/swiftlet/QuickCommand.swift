@@ -10,6 +10,9 @@ enum QuickCommand: Equatable {
     /// `swiftlet vmm` that waits for clients to create a VM.
     case wait(SessionOptions)
 
+    /// `swiftlet vmm` that another one starts for a VM that is made of its own: the number of the link to that.
+    case forked(SessionOptions, link: Int32)
+
     /// Nil for what is left to the library.
     init?(_ arguments: [String]) {
         var words = arguments[...]
@@ -17,8 +20,12 @@ enum QuickCommand: Equatable {
         if runs || words.first == "vmm" { words.removeFirst() }
         var options = SessionOptions()
         var spec: String?
+        var link: Int32?
         while let word = words.popFirst() {
-            if word.hasPrefix("--") {
+            if word.hasPrefix(Self.linkOption), !runs, link == nil {
+                link = Int32(word.dropFirst(Self.linkOption.count))
+                guard link != nil else { return nil }
+            } else if word.hasPrefix("--") {
                 guard Self.take(word, &words, into: &options, runs: runs) else { return nil }
             } else if let count = Self.verbosity(word) {
                 options.verbosity += count
@@ -33,8 +40,21 @@ enum QuickCommand: Equatable {
             self = .run(spec: spec, options)
         } else {
             guard options.apiSocket != nil else { return nil }
-            self = .wait(options)
+            self = link.map { .forked(options, link: $0) } ?? .wait(options)
         }
+    }
+
+    private static let linkOption = "--fork-link="
+
+    /// The line that starts a process for a VM that is made of the one that the options are of.
+    static func line(_ options: SessionOptions, socket: String, logFile: String?) -> [String] {
+        var words = ["swiftlet", "vmm", "--api-socket=path=\(socket)", "\(linkOption)3"]
+        // A value does not begin with a dash.
+        if let logFile { words.append("--log-file=\(logFile.hasPrefix("-") ? "./\(logFile)" : logFile)") }
+        if options.verbosity > 0 { words.append("-" + String(repeating: "v", count: options.verbosity)) }
+        if options.noShutdown { words.append("--no-shutdown") }
+        if let selfTest = options.selfTest, !selfTest.isEmpty { words.append("--self-test=\(selfTest)") }
+        return words
     }
 
     /// Takes an option and its value; false for one that is not known here, given twice, or without a plain value.
@@ -79,6 +99,7 @@ enum QuickCommand: Equatable {
         switch self {
         case .run(let spec, let options): VMSession.run(options, spec: spec) { .boot(try SpecFile.read(spec)) }
         case .wait(let options): VMSession.run(options, words: FlagPlaces.words) { nil }
+        case .forked(let options, let number): VMSession.run(options, linkedBy: number)
         }
     }
 }

@@ -28,11 +28,22 @@ enum VMStart: Equatable {
 
 /// A VM in this process, from configuration to exit status.
 enum VMSession {
+    /// A VM that is made of another process's, which hears of all that keeps it from being made.
+    static func run(_ session: SessionOptions, linkedBy number: Int32) -> Int32 {
+        // It was started by a link to the executable, whatever has become of its file, and has that link's name.
+        Spawn.name("swiftlet")
+        let link: ForkLink
+        do { link = try ForkLink(inherited: number) } catch { return fail(error) }
+        return run(session, words: { "\($0)" }, link: link) { .restore(try link.request()) }
+    }
+
     /// - Parameters:
+    ///   - link: to whom it is told that the VM stands there, or why it does not.
     ///   - spec: the file that the configuration comes from.
     ///   - words: says an error in the words of the user's own configuration, flags for example.
     static func run(
         _ session: SessionOptions, spec: String? = nil, words: (any Error) -> String = { "\($0)" },
+        link: ForkLink? = nil,
         _ start: () throws -> VMStart?
     ) -> Int32 {
         do {
@@ -53,6 +64,8 @@ enum VMSession {
             options.survivesGuest = session.noShutdown
             options.writer = Version.own
             options.files = files
+            options.childArguments = { QuickCommand.line(session, socket: $0.socket, logFile: $0.logFile) }
+            if let link { options.restored = { try link.ready() } }
             let monitor = try session.monitor(logger)
             options.emit = { monitor.emit($0, $1) }
             let machine = try VMM(options, logger: logger)
@@ -70,6 +83,7 @@ enum VMSession {
             }
             return report(outcome, logger)
         } catch {
+            link?.failed(words(error))
             return fail(error, words(error))
         }
     }

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 
 import schemathesis
 import states
@@ -17,7 +18,7 @@ from schemathesis.generation import GenerationMode
 
 SCRATCH = os.environ["SWIFTLET_SCRATCH"]
 SOCKET = os.environ["SWIFTLET_SOCKET"]
-PATHS = {"path", "file", "kernel", "firmware", "initramfs", "src"}
+PATHS = {"path", "file", "kernel", "firmware", "initramfs", "src", "log_file"}
 MIB = 1 << 20
 numbers = itertools.count()
 
@@ -39,9 +40,9 @@ def confine(value):
     for key, item in value.items():
         if isinstance(item, str) and key in PATHS and item.startswith("/") and not item.startswith(SCRATCH):
             value[key] = SCRATCH + "/" + item.lstrip("/").replace("..", "__")
-        elif isinstance(item, str) and key == "socket" and item.startswith("/"):
+        elif isinstance(item, str) and key in ("socket", "api_socket") and item.startswith("/"):
             value[key] = item.lstrip("/").replace("..", "__")[:20]
-        elif key == "destination_url" and isinstance(item, str) and item.startswith("file:///") and SCRATCH not in item:
+        elif key in ("destination_url", "directory_url") and isinstance(item, str) and item.startswith("file:///") and SCRATCH not in item:
             value[key] = "file://" + SCRATCH + "/" + item[8:].lstrip("/").replace("..", "__")
         else:
             confine(item)
@@ -65,10 +66,12 @@ def serve_paths(value, key=""):
             serve_paths(item, key if isinstance(value, list) else name)
         elif name in PATHS and isinstance(item, str) and not (name == "src" and item == "/dev/urandom"):
             value[name] = image_file(item) if name == "path" else plain_file("file-", item)
-        elif name == "socket" and isinstance(item, str):
+        elif name in ("socket", "api_socket") and isinstance(item, str):
             value[name] = f"socket{next(numbers)}"
         elif name == "destination_url":
             value[name] = "file://" + unused_file()
+        elif name == "directory_url" and isinstance(item, str):
+            value[name] = "file://" + SCRATCH
 
 
 def plain_file(prefix, text):
@@ -94,6 +97,13 @@ def keep_rules(operation, body):
         return
     serve_paths(body)
     vcpus = 1
+    # A device that is named has to be the VM's.
+    body.pop("overrides", None)
+    for child in (operation == "/vm.fork" and body.get("children")) or []:
+        child.pop("overrides", None)
+        child.pop("disks", None)
+    if operation == "/vm.fork":
+        body["children"] = body["children"][:2]
     if operation == "/vm.create":
         vcpus = keep_machine_rules(body)
     for disk in disks_of(operation, body):
@@ -213,6 +223,9 @@ def after_call(context, case, response):
         boot_what_was_created()
     if case.operation.path == "/vm.coredump" and response.status_code == 204:
         os.remove(case.body["destination_url"].removeprefix("file://"))
+    if case.operation.path == "/vm.fork" and response.status_code == 200:
+        for child in response.json()["children"]:
+            os.kill(child["pid"], signal.SIGTERM)
     if case.operation.path == "/vm.snapshot" and response.status_code == 204:
         shutil.rmtree(case.body["destination_url"].removeprefix("file://"))
 

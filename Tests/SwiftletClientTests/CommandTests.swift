@@ -65,6 +65,17 @@ import Testing
                 ["destination_url": "file:///s", "type": "Diff"]
             ),
             (
+                ["snapshot", "--disks", "copy", "file:///s"], "vm.snapshot",
+                ["destination_url": "file:///s", "disks": "copy"]
+            ),
+            (
+                ["restore", "source_url=file:///s,disks=reflink", "--override", "serial.file=/l"], "vm.restore",
+                ["source_url": "file:///s", "disks": "reflink", "overrides": ["serial": ["file": "/l"]]]
+            ),
+            (
+                ["fork", "/a", "/b"], "vm.fork", ["children": [["api_socket": "/a"], ["api_socket": "/b"]]]
+            ),
+            (
                 ["restore", "source_url=file:///s,prefault=on,resume=true"], "vm.restore",
                 ["source_url": "file:///s", "prefault": true, "resume": true]
             ),

@@ -12,6 +12,9 @@ void cl_start_writeback(int fd, int64_t offset, int64_t length);
 // Where the next data, or the next hole, of a file is at or behind an offset; -ENXIO where there is none.
 int64_t cl_next_data(int fd, int64_t offset);
 int64_t cl_next_hole(int fd, int64_t offset);
+// Starts a program in a session of its own, nobody's child, with the arguments that end with NULL. Of this process's
+// descriptors it has standard output and error, and `keep` as number 3. 0 or -errno.
+int cl_spawn_detached(const char *program, char *const arguments[], int keep);
 // Has a new file share the blocks of another one (FICLONE). 0 or -errno.
 int cl_clone_file(int to, int from);
 // The bytes that a user without privileges may still write to the file system of an open file. 0 or -errno.

@@ -27,6 +27,11 @@ extension Route {
         } _: { parsed, request in
             .restore(parsed.config, request.descriptors)
         },
+        .command("vm.fork") { request, _ throws(SpecError) in
+            try ForkRequest.parse(request.body)
+        } _: { parsed, _ in
+            .fork(parsed.config)
+        },
         .get("vm.info") { context in
             guard let info = context.vm.status.info else {
                 return .failure(VMError.notCreated.during("The VM info is not available"))

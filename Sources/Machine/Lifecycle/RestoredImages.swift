@@ -11,7 +11,7 @@ struct RestoredImages: ~Copyable {
 
     deinit { for path in paths { FileDescriptor.remove(path) } }
 
-    fileprivate mutating func add(_ path: String) { paths.append(path) }
+    mutating func add(_ path: String) { paths.append(path) }
 }
 
 extension VMM {

@@ -27,6 +27,8 @@ package enum VMCommand: Sendable {
     case snapshot(SnapshotRequest)
     /// Makes a VM of a snapshot, with the tap queues that came with the request.
     case restore(RestoreRequest, ReceivedDescriptors)
+    /// Makes VMs of the one that runs, each in a process of its own.
+    case fork(ForkRequest)
     /// Adds a disk: to the configuration, and to a guest that runs.
     case addDisk(Parsed<DiskConfig>)
     /// Adds a network interface, over the tap queues that came with the request if any did.
@@ -63,6 +65,7 @@ package enum VMCommand: Sendable {
         case .coredump: "The core file could not be written"
         case .snapshot: "The snapshot could not be taken"
         case .restore: "The VM could not be restored"
+        case .fork: "The VM could not be forked"
         case .addDisk: "The disk could not be added to the VM"
         case .addNet: "The network interface could not be added to the VM"
         case .addVsock: "The vsock device could not be added to the VM"
@@ -80,6 +83,8 @@ package enum VMReply: Equatable, Sendable {
     case done
     /// A device was added to the running guest.
     case device(id: String, bdf: String)
+    /// VMs were made, in the order of the request.
+    case forked([ForkedVM])
 }
 
 /// Hears what a command came to, on the control thread; must not block.

@@ -44,6 +44,7 @@ extension VMM {
         case .coredump(let path): try coredump(path)
         case .snapshot(let request): try snapshot(request)
         case .restore(let request, let descriptors): try restore(request, descriptors)
+        case .fork(let request): return try fork(request)
         case .addDisk(let disk): return try add(disk)
         case .addNet(let net, let descriptors): return try add(net, descriptors)
         case .addVsock(let vsock): return try add(vsock)
@@ -195,7 +196,7 @@ extension VMM {
 
     // MARK: Standing still
 
-    private func pause() throws {
+    func pause() throws {
         let instance = try running()
         guard vm?.isPaused == false else { throw VMError(.failed, ["VM is already paused"]) }
         emit(.pausing)

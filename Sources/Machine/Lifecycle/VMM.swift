@@ -23,6 +23,10 @@ package final class VMM {
         package var survivesGuest = false
         /// What the process writes for itself, which no VM may have.
         package var files: [ProcessFile] = []
+        /// The words that start a process for a VM that is made of this one; nil where none can be.
+        package var childArguments: (@Sendable (ForkRequest.Child) -> [String])?
+        /// Is called when a VM of a snapshot stands there, before anything else happens to it; what it throws ends it.
+        package var restored: @Sendable () throws -> Void = {}
         /// Hears what happens to the VM, on any thread; must not block.
         package var emit: VMEventHandler = { _, _ in }
 
@@ -81,7 +85,10 @@ package final class VMM {
                 }
             }
             if let saved {
-                do { try restore(saved, ReceivedDescriptors()) } catch {
+                do {
+                    try restore(saved, ReceivedDescriptors())
+                    try options.restored()
+                } catch {
                     guard controller.isEnding else { throw error }
                 }
             }

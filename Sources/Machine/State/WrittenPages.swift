@@ -36,6 +36,9 @@ final class WrittenPages: Sendable {
         state.withLock { $0 = State(parent: parent, restored: memory) }
     }
 
+    /// The guest's memory is mapped from elsewhere now: nothing tells any more which pages are as they were restored.
+    func compareAll() { state.withLock { if $0?.restored != nil { $0?.restored = .shared } } }
+
     /// Notes pages, if any are to be noted.
     func add(_ words: [UInt64]) {
         state.withLock { state in

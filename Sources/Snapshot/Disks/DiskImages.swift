@@ -56,6 +56,63 @@ struct ImageTransfer: Sendable {
     }
 }
 
+/// A new image of a disk, beside the one that there is.
+package enum DiskImageFile {
+    /// Copies an image that nobody writes to meanwhile; the copy is there whole or not at all.
+    ///
+    /// - Parameters:
+    ///   - image: the image's path.
+    ///   - disk: the disk's id, for errors.
+    ///   - path: what the copy is to be; nothing may be there.
+    package static func copy(
+        _ image: String, of disk: String, to path: String, _ mode: ImageMode
+    ) throws(SnapshotError) {
+        let source: OwnedFile
+        do throws(HostError) { source = OwnedFile(try FileDescriptor.openForReading(image)) } catch {
+            throw SnapshotError(
+                .host(error.errno), file: image, "cannot open the image of the disk \"\(disk)\": \(error.errno)")
+        }
+        guard let size = source.descriptor.end() else {
+            throw SnapshotError(.malformed, file: image, "this is no image of a disk")
+        }
+        try make(path, disk) { target, failure throws(SnapshotError) in
+            _ = try ImageTransfer(source: source, path: image, size: size, target: target, failure: failure).run(mode)
+        }
+    }
+
+    /// Makes a file beside its place and gives it its name when it is whole.
+    static func make(
+        _ path: String, _ disk: String,
+        _ fill: (OwnedFile, @escaping @Sendable (Errno, String) -> SnapshotError) throws(SnapshotError) -> Void
+    ) throws(SnapshotError) {
+        let failure: @Sendable (Errno, String) -> SnapshotError = { errno, operation in
+            errno == .exists
+                ? SnapshotError(
+                    .exists, file: path,
+                    "this exists; move it away, or give the disk \"\(disk)\" another path by overrides")
+                : SnapshotError(
+                    errno == .noSpace ? .noSpace : .host(errno), file: path,
+                    "cannot make the disk \"\(disk)\": \(operation): \(errno)")
+        }
+        if Directory.exists(path) { throw failure(.exists, "") }
+        let parent = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
+        let draft = "\(parent).\(String(UInt64.random(in: 0 ... .max), radix: 36)).incomplete"
+        let target: OwnedFile
+        do throws(HostError) { target = OwnedFile(try FileDescriptor.createNew(draft)) } catch {
+            throw failure(error.errno, "create it")
+        }
+        do throws(SnapshotError) {
+            try fill(target, failure)
+            do throws(HostError) { try Directory.renameNew(draft, to: path) } catch {
+                throw failure(error.errno, "name it")
+            }
+        } catch {
+            FileDescriptor.remove(draft)
+            throw error
+        }
+    }
+}
+
 extension SnapshotDirectory {
     /// Makes a file of a disk's image in the snapshot; it is there whole or not at all.
     ///
@@ -72,35 +129,12 @@ extension SnapshotDirectory {
                 "the snapshot does not have the image of the disk \"\(disk.id)\": it was taken without disks; leave disks "
                     + "out to use the image that is at the disk's path")
         }
-        let failure: @Sendable (Errno, String) -> SnapshotError = { errno, operation in
-            errno == .exists
-                ? SnapshotError(
-                    .exists, file: path,
-                    "this exists; move it away, or give the disk \"\(disk.id)\" another path by overrides")
-                : SnapshotError(
-                    errno == .noSpace ? .noSpace : .host(errno), file: path,
-                    "cannot make the disk \"\(disk.id)\": \(operation): \(errno)")
-        }
-        if Directory.exists(path) { throw failure(.exists, "") }
-        let source = try Self.openFile("\(self.path)/\(name)").0
-        // Beside its place: it gets its name when it is whole.
-        let parent = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
-        let draft = "\(parent).\(String(UInt64.random(in: 0 ... .max), radix: 36)).incomplete"
-        let target: OwnedFile
-        do throws(HostError) { target = OwnedFile(try FileDescriptor.createNew(draft)) } catch {
-            throw failure(error.errno, "create it")
-        }
-        do throws(SnapshotError) {
+        let from = "\(self.path)/\(name)"
+        let source = try Self.openFile(from).0
+        try DiskImageFile.make(path, disk.id) { target, failure throws(SnapshotError) in
             let transfer = ImageTransfer(
-                source: source, path: "\(self.path)/\(name)", size: entry.length, target: target, failure: failure)
-            let sum = try transfer.run(mode, workers: workers)
-            try checkImage(name, entry, sum)
-            do throws(HostError) { try Directory.renameNew(draft, to: path) } catch {
-                throw failure(error.errno, "name it")
-            }
-        } catch {
-            FileDescriptor.remove(draft)
-            throw error
+                source: source, path: from, size: entry.length, target: target, failure: failure)
+            try checkImage(name, entry, try transfer.run(mode, workers: workers))
         }
     }
 

@@ -7,7 +7,7 @@ package enum RestoredMemory: Sendable {
     case copied
     /// Private mappings of the snapshot's files.
     case mapped
-    /// Memory that other processes may write to as well.
+    /// Memory of which the kernel does not tell what became of it: others may write to it, or it was mapped anew.
     case shared
 }
 

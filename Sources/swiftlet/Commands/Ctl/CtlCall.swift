@@ -41,6 +41,14 @@ struct CtlCall {
         _ text: (VMMReply, WireRequest) throws(CtlFailure) -> String? = { _, _ in nil }
     ) throws(CtlFailure) {
         let bytes = body.map { Array(JSONValue.object($0).text().utf8) }
+        try act(route, bytes: bytes, descriptors: descriptors, text)
+    }
+
+    /// The same with the body's bytes.
+    func act(
+        _ route: String, bytes: [UInt8]?, descriptors: [Int32] = [],
+        _ text: (VMMReply, WireRequest) throws(CtlFailure) -> String?
+    ) throws(CtlFailure) {
         let request = WireRequest("PUT", route, body: bytes, descriptors: descriptors)
         try show(try perform(request), request, text)
     }

@@ -40,7 +40,10 @@ struct CtlCommand: ParsableCommand {
                 ]),
             CommandGroup(
                 name: "Snapshots and migration",
-                subcommands: [SnapshotVerb.self, RestoreVerb.self, SendMigrationVerb.self, ReceiveMigrationVerb.self]),
+                subcommands: [
+                    SnapshotVerb.self, RestoreVerb.self, ForkVerb.self, SendMigrationVerb.self,
+                    ReceiveMigrationVerb.self,
+                ]),
             CommandGroup(name: "The VMM", subcommands: [PingVerb.self, ShutdownVMMVerb.self]),
         ])
 

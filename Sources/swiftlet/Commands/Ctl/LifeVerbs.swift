@@ -97,11 +97,12 @@ struct CreateVerb: ParsableCommand {
     func run() throws {
         try CtlFailure.report { () throws(CtlFailure) in
             let call = try CtlCall(vmm)
-            _ = try call.perform(WireRequest("PUT", "vm.create", body: try read()))
+            _ = try call.perform(WireRequest("PUT", "vm.create", body: try Self.read(path)))
         }
     }
 
-    private func read() throws(CtlFailure) -> [UInt8] {
+    /// The bytes of a file, or of standard input.
+    static func read(_ path: String) throws(CtlFailure) -> [UInt8] {
         do throws(HostError) {
             return try SpecFile.load(path)
         } catch {

@@ -1,5 +1,7 @@
 import ArgumentParser
+import Host
 import Spec
+import SwiftletClient
 
 struct CoredumpVerb: ActionVerb {
     static let configuration = CommandConfiguration(
@@ -69,6 +71,37 @@ struct RestoreVerb: ParsableCommand {
                 body["net_fds"] = .array(counted)
             }
             try CtlCall(vmm).act("vm.restore", body, descriptors: descriptors)
+        }
+    }
+}
+
+struct ForkVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "fork", abstract: "Make VMs of the one that runs, which share its memory until they write to it.",
+        discussion: """
+            The VM stands still afterwards, and so do the children; resume lets each go on. A file says what each child \
+            gets of the host: {"children": [{"api_socket": "/run/a.sock", "overrides": {"serial": {"file": "/tmp/a"}}}]}.
+            """)
+    @OptionGroup var vmm: VMMOptions
+    @Option(help: "The request in JSON, or - for standard input, in place of sockets.", completion: .file())
+    var request: String?
+    @Argument(help: "The API sockets of the children.", completion: .file()) var sockets: [String] = []
+
+    func run() throws {
+        try CtlFailure.report { () throws(CtlFailure) in
+            let body: [UInt8]
+            switch (request, sockets.isEmpty) {
+            case (let path?, true): body = try CreateVerb.read(path)
+            case (nil, false):
+                let children = sockets.map { JSONValue.members([("api_socket", .string($0))]) }
+                body = Array(JSONValue.members([("children", .array(children))]).text().utf8)
+            default: throw CtlFailure.usage("fork: name either the children's sockets or --request and a file")
+            }
+            let call = try CtlCall(vmm)
+            try call.act("vm.fork", bytes: body) { reply, request throws(CtlFailure) in
+                let children = try call.decode(ForkedVMs.self, reply, request).children
+                return children.map { "\($0.apiSocket) \($0.pid)" }.joined(separator: "\n")
+            }
         }
     }
 }
