@@ -166,7 +166,8 @@ import Testing
                 "\(shrunk)")
             #expect(other.controller.status.state == nil)
             try resize(scratch.path("disk"), 1 << 20)
-            try other.command(request(path, resume: true))
+            // A program that another test starts has this process's locks until it is executed.
+            #expect(Deadline.seconds(20).wait { (try? other.command(request(path, resume: true))) != nil })
             #expect(other.controller.status.state == .running)
             #expect(other.end() == .quit && vm.end() == .quit)
         }

@@ -73,9 +73,6 @@ import Testing
                 ["source_url": "file:///s", "disks": "reflink", "overrides": ["serial": ["file": "/l"]]]
             ),
             (
-                ["fork", "/a", "/b"], "vm.fork", ["children": [["api_socket": "/a"], ["api_socket": "/b"]]]
-            ),
-            (
                 ["restore", "source_url=file:///s,prefault=on,resume=true"], "vm.restore",
                 ["source_url": "file:///s", "prefault": true, "resume": true]
             ),
@@ -173,6 +170,15 @@ import Testing
         let cold = try FakeVMM(reply: Reply.done)
         #expect(try ctl(cold, ["add-disk", "path=/a"]).text == "added to the VM's configuration\n")
         #expect(try ctl(cold, ["add-disk", "path=/a", "--json"]).text.isEmpty)
+    }
+
+    @Test func childrenOfAForkAreNamed() throws {
+        let body = #"{"children":[{"api_socket":"/a","pid":7},{"api_socket":"/b","pid":8}]}"#
+        let fake = try FakeVMM(reply: Reply.json(body))
+        #expect(try ctl(fake, ["fork", "/a", "/b"]).text == "/a 7\n/b 8\n")
+        #expect(try ctl(fake, ["fork", "/a", "/b", "--json"]).text == body + "\n")
+        let neither = try ctl(fake, ["fork"])
+        #expect(neither.ending == .exited(64) && neither.errors.contains("--request"), "\(neither)")
     }
 
     @Test func metricsAreThemselves() throws {
