@@ -2,6 +2,7 @@ import CLinux
 import Host
 import KVM
 import Snapshot
+import Synchronization
 import TestSupport
 import Testing
 
@@ -134,9 +135,22 @@ private struct Machine {
         try machine.handle.restore(chips, "irqchip")
     }
 
+    /// A thousand times, while other threads keep the processors busy and have their own vector registers.
     @Test func everyRegisterIsTheSameInAnotherMachine() throws {
         let system = try KVMSystem()
-        for round in 0..<200 {
+        let isOver = Atomic<Bool>(false)
+        let load = try (0..<2).map { number in
+            try Thread("load\(number)") {
+                var numbers = SIMD16<Float>(repeating: Float(number))
+                while !isOver.load(ordering: .relaxed) { numbers = numbers * 1.000_1 + 1 }
+                #expect(numbers[0] != 0.5)
+            }
+        }
+        defer {
+            isOver.store(true, ordering: .relaxed)
+            for thread in load { thread.join() }
+        }
+        for round in 0..<1000 {
             let seed = UInt64(round) &* 0x9E37_79B9
             let first = try Machine(system)
             try fill(first, seed: seed)
