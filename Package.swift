@@ -76,12 +76,13 @@ let package = Package(
             [
                 "Spec", "Host", "Snapshot", "KVM", "Memory", "PCI", "Virtio", "VirtioBlock", "VirtioNet",
                 "VirtioConsole",
-                "VirtioRandom", "VirtioVsock", "Legacy", "CharBackend", "Boot", "CLinux", logging,
+                "VirtioRandom", "VirtioVsock", "Legacy", "CharBackend", "Boot", "Migration", "CLinux", logging,
             ]),
         // The API and the document that describes it, which the plug-in embeds.
         .plugin(name: "DocumentEmbedder", capability: .buildTool()),
         .target(
-            name: "Control", dependencies: ["Machine", "Spec", "Host", "CharBackend", "CLinux", logging] + http,
+            name: "Control",
+            dependencies: ["Machine", "Migration", "Spec", "Host", "CharBackend", "CLinux", logging] + http,
             exclude: ["OpenAPI/openapi.json"], swiftSettings: small, plugins: ["DocumentEmbedder"]),
         room("SwiftletClient", ["Host", "CLinux"] + http, house),
         .executableTarget(

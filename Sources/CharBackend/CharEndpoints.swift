@@ -114,8 +114,8 @@ final class FileEndpoint: CharEndpoint {
     private let report: CharReport
     private let failed = Mutex(false)
 
-    init(path: String, report: @escaping CharReport) throws(HostError) {
-        file = try FileDescriptor.createForOutput(path)
+    init(path: String, goesOn: Bool = false, report: @escaping CharReport) throws(HostError) {
+        file = goesOn ? try FileDescriptor.openToAppend(path) : try FileDescriptor.createForOutput(path)
         self.path = path
         self.report = report
     }

@@ -52,13 +52,15 @@ package final class CharLoop: Sendable {
     }
 
     /// Opens a backend.
-    package func open(_ mode: CharMode) throws(HostError) -> Opened {
+    ///
+    /// - Parameter goesOn: whether a file keeps what is in it, since the guest's output so far is there.
+    package func open(_ mode: CharMode, goesOn: Bool = false) throws(HostError) -> Opened {
         let endpoint: any CharEndpoint
         var path: String?
         switch mode {
         case .null: endpoint = NullEndpoint()
         case .tty: endpoint = try TtyEndpoint(onQuit: onQuit)
-        case .file(let name): endpoint = try FileEndpoint(path: name, report: report)
+        case .file(let name): endpoint = try FileEndpoint(path: name, goesOn: goesOn, report: report)
         case .socket(let name): endpoint = try SocketEndpoint(path: name)
         case .pty:
             let pty = try PtyEndpoint()

@@ -115,7 +115,7 @@ package final class CharPort: Sendable {
 
     // MARK: The I/O thread's side
 
-    var pendingCount: Int { output.withLock { $0.ring.pending } }
+    package var pendingCount: Int { output.withLock { $0.ring.pending } }
 
     /// A copy of the oldest pending bytes.
     func pending(limit: Int) -> [UInt8] { output.withLock { $0.ring.oldestPending(limit: limit) } }

@@ -29,6 +29,9 @@ package struct APIContext: Sendable {
                     JSONValue.members([("api_socket", .string(child.socket)), ("pid", .integer(child.process))])
                 }
                 reply(.json(.members([("children", .array(list))])))
+            case .success(.reasons(let reasons)):
+                let list = reasons.map { JSONValue.string($0) }
+                reply(.json(.members([("possible", .bool(reasons.isEmpty)), ("reasons", .array(list))])))
             case .failure(let error): reply(.failure(error))
             }
         }

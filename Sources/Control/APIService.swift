@@ -8,7 +8,7 @@ package final class APIService: APIHandler {
 
     package init(_ context: APIContext) {
         self.context = context
-        let all = Route.vmm + Route.vm + Route.devices + Route.later + Route.observation
+        let all = Route.vmm + Route.vm + Route.devices + Route.migration + Route.later + Route.observation
         routes = Dictionary(grouping: all) { "/api/v1/\($0.name)" }
     }
 

@@ -116,6 +116,23 @@ package final class Backends: Sendable {
         devices.withLock { $0.nets }.map { ($0.key, $0.value.interface) }.sorted { $0.0 < $1.0 }
     }
 
+    /// Lets another process take all of it over: locks, taps, listening sockets. The machine stands still.
+    func letGo() throws {
+        lines.settle()
+        let (disks, nets, vsocks) = devices.withLock { (Array($0.disks.values), $0.nets.values, $0.vsocks.values) }
+        for disk in disks { try disk.letGo() }
+        for net in nets { net.letGo() }
+        for vsock in vsocks { vsock.close() }
+    }
+
+    /// Takes all of it again after `letGo`; nothing where it is still here.
+    func takeBack() throws {
+        let (disks, nets, vsocks) = devices.withLock { (Array($0.disks.values), $0.nets.values, $0.vsocks.values) }
+        for disk in disks { try disk.takeBack() }
+        for net in nets { try net.takeBack() }
+        for vsock in vsocks { try vsock.reopen() }
+    }
+
     /// Removes what others see of the resources: the files of listening sockets. The machine must have stopped.
     func close() {
         for vsock in devices.withLock({ $0.vsocks }).values { vsock.close() }

@@ -13,6 +13,8 @@ package final class ConsoleBackends: Sendable {
     /// The other end of each pseudo-terminal, by the name of its section (`serial`, `console`, `debug_console`).
     package let terminals: [String: String]
     private let loop: CharLoop
+    /// The lines that go into files.
+    private let files: [CharPort]
 
     /// What the lines tell the VM.
     package struct Events: Sendable {
@@ -24,16 +26,19 @@ package final class ConsoleBackends: Sendable {
 
     /// Opens the lines that the plan names.
     ///
+    /// - Parameter goesOn: whether files keep what is in them: the guest's output so far is there.
     /// - Throws: `MachineError` with the section's field; nothing stays open then.
-    init(_ plan: MachinePlan, _ events: Events) throws {
+    init(_ plan: MachinePlan, _ events: Events, goesOn: Bool = false) throws {
         let loop = try CharLoop(report: events.report, onQuit: events.quit)
         var terminals: [String: String] = [:]
+        var files: [CharPort] = []
         func open(_ mode: CharMode, _ name: String) throws -> CharPort {
             let opened: CharLoop.Opened
-            do throws(HostError) { opened = try loop.open(mode) } catch {
+            do throws(HostError) { opened = try loop.open(mode, goesOn: goesOn) } catch {
                 throw FieldErrors.console(name, mode, error)
             }
             if let path = opened.ptyPath { terminals[name] = path }
+            if case .file = mode { files.append(opened.port) }
             return opened.port
         }
         do {
@@ -48,7 +53,7 @@ package final class ConsoleBackends: Sendable {
             loop.stop(deadlineMilliseconds: 0)
             throw error
         }
-        self.terminals = terminals
+        (self.terminals, self.files) = (terminals, files)
         self.loop = loop
     }
 
@@ -62,6 +67,14 @@ package final class ConsoleBackends: Sendable {
         switch line {
         case .serial: serial
         case .console: consoles.min { $0.key < $1.key }?.value
+        }
+    }
+
+    /// Waits a moment for the output of a guest that stands still to be in its files: somebody else may write behind it.
+    func settle() {
+        let deadline = HostClock.monotonic + 200_000_000
+        while files.contains(where: { $0.pendingCount > 0 }), HostClock.monotonic < deadline {
+            HostClock.sleep(microseconds: 200)
         }
     }
 

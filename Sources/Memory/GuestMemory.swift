@@ -153,6 +153,15 @@ package final class GuestMemory: @unchecked Sendable {
     }
 
     private static func makeFile(_ size: UInt64, _ backing: MemoryBacking) throws(HostError) -> File? {
+        if let adopted = backing.adopted {
+            let copy = FileDescriptor(owning: try checked(cl_fcntl(adopted, F_DUPFD_CLOEXEC, 0), "take over a memfd"))
+            let found = try copy.status()
+            // A page that is missing would be a SIGBUS.
+            guard found.size >= 0, UInt64(found.size) >= size else {
+                throw HostError("use as guest memory of \(size) bytes a file of \(found.size)", nil, .invalid)
+            }
+            return File(copy)
+        }
         guard backing.shared else { return nil }
         var flags = CL_MFD_CLOEXEC
         if let huge = backing.hugePageSize {

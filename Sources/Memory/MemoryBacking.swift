@@ -11,6 +11,10 @@ package struct MemoryBacking: Equatable, Sendable {
     /// Whether the host may use transparent huge pages.
     package var transparentHugePages = true
 
+    /// A memfd that somebody else made and filled, as large as the memory, in place of a new one; whoever sets it keeps it
+    /// open meanwhile.
+    package var adopted: Int32?
+
     package init() {}
 }
 

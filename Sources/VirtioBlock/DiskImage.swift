@@ -67,13 +67,32 @@ package final class DiskImage: Sendable {
 
     /// Looks whether an image could be opened: it is opened for reading only, and no lock is taken.
     ///
+    /// - Parameter ignoringLock: whether it is no matter that another VM has the lock now.
     /// - Throws: what `init` would find wrong with the file, apart from the right to write it.
-    package static func check(_ options: DiskOptions) throws(DiskError) {
+    package static func check(_ options: DiskOptions, ignoringLock: Bool = false) throws(DiskError) {
         let opened = try open(options, O_RDONLY)
         _ = try DiskGeometry(opened.file, options)
-        try lock(opened.file, options, onlyLooking: true)
+        if !ignoringLock { try lock(opened.file, options, onlyLooking: true) }
         if !options.declaredRaw { try refuseOtherFormats(opened.file, options) }
     }
+
+    /// Brings what was written to stable storage and lets go of the lock, for another process to take the image over. No
+    /// worker uses it then, until `takeBack`.
+    package func letGo() throws(DiskError) {
+        if !options.readOnly {
+            do throws(Errno) { try flush() } catch { throw DiskError(options, "cannot be flushed: \(error)") }
+        }
+        var lock = flock()
+        lock.l_type = Int16(F_UNLCK)
+        lock.l_whence = Int16(SEEK_SET)
+        // SAFETY: the kernel reads the local during the call.
+        _ = unsafe cl_fcntl_lock(file.raw, CL_F_OFD_SETLK, &lock)
+    }
+
+    /// Takes the lock again.
+    ///
+    /// - Throws: when another process has it.
+    package func takeBack() throws(DiskError) { try Self.lock(file, options) }
 
     private static func open(_ options: DiskOptions, _ access: Int32) throws(DiskError) -> OpenImage {
         do throws(HostError) {

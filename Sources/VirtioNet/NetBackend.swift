@@ -1,4 +1,5 @@
 import Host
+import Synchronization
 
 /// How a network device looks to its host and its guest.
 package struct NetSettings: Equatable, Sendable {
@@ -37,11 +38,40 @@ package final class NetBackend: Sendable {
         init(_ tap: consuming TapQueue) { self.tap = tap }
     }
 
-    let queues: [Queue]
+    /// The queues; none while another process has the tap.
+    var queues: [Queue] { attached.withLock { $0 } }
+    private let attached: Mutex<[Queue]>
+    /// What it is made from again; nil for queues that came from outside and stay.
+    private let settings: NetSettings?
     /// The interface's name on the host.
     package let interface: String
 
     package init(_ settings: NetSettings) throws(NetError) {
+        let (queues, interface) = try Self.attach(settings)
+        attached = Mutex(queues)
+        (self.settings, self.interface) = (settings, interface)
+    }
+
+    /// Closes the tap's queues, for another process to open them. No worker uses them then, until `takeBack`.
+    package func letGo() {
+        guard settings != nil else { return }
+        let gone = attached.withLock { queues in
+            defer { queues = [] }
+            return queues
+        }
+        _ = consume gone
+    }
+
+    /// Opens them again.
+    package func takeBack() throws(NetError) {
+        guard var settings, queues.isEmpty else { return }
+        // One that the kernel named keeps its name.
+        settings.tap = interface
+        let again = try Self.attach(settings).0
+        attached.withLock { $0 = again }
+    }
+
+    private static func attach(_ settings: NetSettings) throws(NetError) -> ([Queue], String) {
         var queues: [Queue] = []
         // The field that asks for the step at hand.
         var field = "tap"
@@ -68,11 +98,10 @@ package final class NetBackend: Sendable {
             field = "tap"
             // An interface that somebody else set up may be out of our rights to change; if it is up, that is fine.
             try interface.setUp()
-            self.interface = name
+            return (queues, name)
         } catch {
             throw Self.error(settings, field, error)
         }
-        self.queues = queues
     }
 
     /// A backend over tap queues that came from outside, whose interface is its owner's to set up.
@@ -80,7 +109,8 @@ package final class NetBackend: Sendable {
     /// - Throws: when there is not one queue for each pair.
     package init(_ settings: NetSettings, _ taps: AdoptedTaps) throws(NetError) {
         try taps.check(settings)
-        queues = taps.queues
+        attached = Mutex(taps.queues)
+        self.settings = nil
         interface = taps.interface
     }
 

@@ -31,6 +31,8 @@ struct NetQueues: ~Copyable, Sendable {
 struct NetWorker: WorkerBody, ~Copyable {
     var queues: NetQueues
     private let backend: NetBackend
+    /// The pair's own queue of the tap, open as long as this worker.
+    private let queue: NetBackend.Queue
     private let pair: Int
     private let pairs: ActivePairs
     private let mergeable: Bool
@@ -50,12 +52,13 @@ struct NetWorker: WorkerBody, ~Copyable {
     ) {
         self.queues = queues
         self.backend = backend
+        queue = backend.queues[pair.index]
         (self.pair, pairs) = pair
         self.metrics = metrics
         mergeable = features & NetDevice.Feature.mergeableBuffers != 0
     }
 
-    private var tap: Int32 { backend.queues[pair].tap.file.raw }
+    private var tap: Int32 { queue.tap.file.raw }
 
     borrowing func register(with epoll: borrowing Epoll) throws(HostError) {
         try epoll.add(queues.receive.resources.kick.raw, [.readable, .edgeTriggered], token: Token.receive)
@@ -86,7 +89,7 @@ struct NetWorker: WorkerBody, ~Copyable {
     // MARK: From the guest
 
     private mutating func serveTransmit() {
-        let tap = backend.queues[pair]
+        let tap = queue
         let metrics = metrics
         queues.transmit.serve(depth: metrics.transmitDepth) { chain in
             let length = chain.readableBytes
@@ -131,7 +134,7 @@ struct NetWorker: WorkerBody, ~Copyable {
     }
 
     private mutating func readPacket() -> Int? {
-        let queue = backend.queues[pair]
+        let queue = queue
         var span = packet.mutableSpan
         do throws(Errno) {
             let length = try queue.tap.file.read(into: &span)

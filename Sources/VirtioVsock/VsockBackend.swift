@@ -47,6 +47,14 @@ package final class VsockBackend: Sendable {
         listener.withLock { $0 = nil }
     }
 
+    /// Listens again after `close`; nothing where it does.
+    package func reopen() throws(HostError) {
+        let path = settings.socket
+        try listener.withLock { listener throws(HostError) in
+            if listener == nil { listener = .some(try UnixListener(path: path, backlog: 256)) }
+        }
+    }
+
     /// What came of an attempt to accept a client.
     enum Accepted: ~Copyable {
         case client(FileDescriptor)

@@ -180,13 +180,10 @@ import Testing
     /// What the later routes name as missing, where it is no sort of devices.
     private static let missing = [
         "resize": "resizing", "resize-zone": "memory zones", "add-fs": "virtio-fs", "add-pmem": "virtio-pmem",
-        "send-migration": "migration",
-        "receive-migration": "migration",
     ]
 
     @Test(arguments: [
         "resize", "resize-zone", "add-device", "add-user-device", "add-fs", "add-pmem", "add-vdpa",
-        "send-migration", "receive-migration",
     ])
     func routesOfLaterVersionsSaySo(name: String) throws {
         let vmm = try TestVMM()

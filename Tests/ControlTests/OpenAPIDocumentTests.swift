@@ -12,7 +12,7 @@ struct OpenAPIDocumentTests {
         #expect(OpenAPIDocument.bytes == [UInt8](try Data(contentsOf: file)))
     }
 
-    private static let routes = Route.vmm + Route.vm + Route.devices + Route.later + Route.observation
+    private static let routes = Route.vmm + Route.vm + Route.devices + Route.migration + Route.later + Route.observation
 
     @Test func everyRouteIsDescribedAsItIsCalled() throws {
         let document = try JSONValue.parse(OpenAPIDocument.bytes)

@@ -9,7 +9,5 @@ extension Route {
         .later("vm.add-pmem", "virtio-pmem devices are missing"),
         .later("vm.add-vdpa", "vDPA devices are missing"),
         .later("vm.add-generic-vhost-user", "vhost-user devices are missing"),
-        .later("vm.send-migration", "live migration is missing"),
-        .later("vm.receive-migration", "live migration is missing"),
     ]
 }

@@ -36,14 +36,18 @@ extension Route {
             guard let info = context.vm.status.info else {
                 return .failure(VMError.notCreated.during("The VM info is not available"))
             }
-            return .json(info.json)
+            // A machine that is on its way, or of which nobody knows where it is, says so.
+            let migration = context.vm.migration.report.flatMap { $0.isOver ? nil : $0.json }
+            return .json(info.json(migration))
         },
     ]
 }
 
 extension VMInfo {
     /// The reply of `vm.info`.
-    var json: JSONValue {
+    ///
+    /// - Parameter migration: the one that is not over; nil where there is none.
+    func json(_ migration: JSONValue? = nil) -> JSONValue {
         var tree = JSONObject()
         for device in devices {
             // As Cloud Hypervisor has it: the function on the bus, and the virtio device behind it.
@@ -60,7 +64,7 @@ extension VMInfo {
         }
         return .members([
             ("config", config.json), ("state", .string(state.rawValue)), ("memory_actual_size", .integer(memorySize)),
-            ("device_tree", devices.isEmpty ? nil : .object(tree)),
+            ("device_tree", devices.isEmpty ? nil : .object(tree)), ("migration", migration),
         ])
     }
 }

@@ -49,6 +49,8 @@ final class MachineInstance: Sendable {
     let dirtyMeter = DirtyMeter()
     /// What was written since the last snapshot that a diff may build upon.
     let writtenPages = WrittenPages()
+    /// What was written since a migration last looked, while there is one.
+    let leavingPages = LeavingPages()
     /// The guest's time while it stands still; nil while it runs.
     let stoppedTime = Mutex<StoppedTime?>(nil)
 
@@ -64,7 +66,7 @@ final class MachineInstance: Sendable {
         try VMCreation.check(system.kvm)
         try FieldErrors.checkHugePages(plan)
         try FieldErrors.checkMemory(plan)
-        let memory = try GuestMemory(plan.memory.ranges, plan.backing, unless: events.isCancelled)
+        let memory = try saved?.memory ?? GuestMemory(plan.memory.ranges, plan.backing, unless: events.isCancelled)
         creation.take(memory)
         self.memory = memory
         details.memory(memory)
@@ -73,7 +75,7 @@ final class MachineInstance: Sendable {
         let entry: EntryState?
         if let saved {
             try saved.loadMemory(memory)
-            try Self.renewGeneration(memory)
+            if !saved.isSameMachine { try Self.renewGeneration(memory) }
             events.phase("payload", "the memory of the snapshot")
             entry = nil
         } else {
@@ -114,7 +116,7 @@ final class MachineInstance: Sendable {
                 events.failed(vcpu, failure)
             }
         }
-        if let saved { try restore(saved.document) }
+        if let saved { try restore(saved.document, isSameMachine: saved.isSameMachine) }
         events.phase("vcpus", "\(runners.count)")
     }
 

@@ -10,6 +10,8 @@ struct StoppedTime {
     let hostTSC: UInt64
     /// Whether the guest comes from a snapshot: its clocks go on as if it had never stopped, for the world went on too.
     var isRestored = false
+    /// Whether it is the only one of its kind: nothing has to tell it otherwise.
+    var isSameMachine = false
 }
 
 /// Standing still and going on, called from the VM's control thread.
@@ -53,7 +55,7 @@ extension MachineInstance {
         for transport in transports { transport.resume() }
         if stopped?.isRestored == true {
             legacy.serial?.goOn()
-            acpi.raise(ACPIEvent.generation.rawValue)
+            if stopped?.isSameMachine == false { acpi.raise(ACPIEvent.generation.rawValue) }
         }
         for runner in runners { runner.unpark() }
     }

@@ -9,11 +9,15 @@ final class VCPUErrands: Sendable {
         static let park = Errand(rawValue: 1)
         /// Raise a non-maskable interrupt.
         static let nmi = Errand(rawValue: 2)
+        /// Rest for a while.
+        static let rest = Errand(rawValue: 4)
     }
 
     private let wanted = Atomic<UInt8>(0)
     private let parked = Atomic<Bool>(false)
     private let event: EventFD
+    /// How long the next rest is, in us; relaxed, since the errand that is added afterwards orders it.
+    let rest = Atomic<Int>(0)
 
     init() throws(HostError) { event = try EventFD() }
 

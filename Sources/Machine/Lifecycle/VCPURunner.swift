@@ -94,6 +94,13 @@ final class VCPURunner: Sendable {
         kick()
     }
 
+    /// Asks the thread to leave the guest alone for so long.
+    func askToRest(microseconds: Int) {
+        errands.rest.store(microseconds, ordering: .relaxed)
+        errands.add(.rest)
+        kick()
+    }
+
     /// The processor time of the thread in ns; nil when it does not run.
     var processorTime: UInt64? { thread.withLock { $0 }?.processorTime }
 
@@ -161,6 +168,7 @@ final class VCPURunner: Sendable {
                 return fail(.unexpected("\(error)")) != .failed
             }
         }
+        if errands.take(.rest), !errands.has(.park) { rest() }
         guard errands.has(.park) else { return true }
         // KVM finishes the instruction whose access the last exit was: it enters, and leaves before the guest goes on
         // (api.rst 5, immediate_exit). An instruction has several accesses at times, and each is carried out.
@@ -173,6 +181,15 @@ final class VCPURunner: Sendable {
         errands.park(while: { !stopping.isSet })
         handle.setImmediateExit(false)
         return true
+    }
+
+    /// Sleeps in small parts, so that whoever wants the thread to stand still or to end does not wait.
+    private func rest() {
+        var left = errands.rest.load(ordering: .relaxed)
+        while left > 0, !stopping.isSet, !errands.has(.park) {
+            HostClock.sleep(microseconds: min(left, 2000))
+            left -= 2000
+        }
     }
 
     @inline(__always)

@@ -41,6 +41,14 @@ package enum VMCommand: Sendable {
     case resizeDisk(id: String, size: UInt64)
     /// Starts to log what the guest writes to its memory, or takes what was logged since the last time; or stops.
     case measureDirtying(Bool)
+    /// Moves the VM to another process; the reply comes when that is over.
+    case sendMigration(SendMigrationRequest)
+    /// Asks the destination whether it would take the VM.
+    case checkMigration(SendMigrationRequest)
+    /// Waits for a VM from another process, with the tap queues that came with the request.
+    case receiveMigration(ReceiveMigrationRequest, ReceivedDescriptors)
+    /// Decides where a VM goes on of which nobody knows.
+    case resolveMigration(ResolveMigrationRequest)
     /// Ends the VM and the process.
     case quit
 
@@ -72,6 +80,10 @@ package enum VMCommand: Sendable {
         case .removeDevice: "The device could not be removed from the VM"
         case .resizeDisk: "The disk could not be resized"
         case .measureDirtying: "The guest's writes to its memory could not be measured"
+        case .sendMigration: "The VM could not be moved"
+        case .checkMigration: "The destination could not be asked"
+        case .receiveMigration: "No VM could be received"
+        case .resolveMigration: "The migration could not be resolved"
         case .quit: "The VMM could not shut down"
         }
     }
@@ -85,6 +97,8 @@ package enum VMReply: Equatable, Sendable {
     case device(id: String, bdf: String)
     /// VMs were made, in the order of the request.
     case forked([ForkedVM])
+    /// Every reason why it would not work; none if it would.
+    case reasons([String])
 }
 
 /// Hears what a command came to, on the control thread; must not block.

@@ -13,6 +13,8 @@ enum VMMessage: Sendable {
     case failed(life: Int, vcpu: Int, VCPUFailure)
     /// The guest of a life let go of the device in a slot.
     case ejected(life: Int, slot: UInt8)
+    /// Another thread has something done.
+    case errand(ControlErrand)
     /// The terminal's user ends the VM.
     case quit
 }
@@ -22,6 +24,8 @@ package final class VMController: Sendable {
     let mailbox: Mailbox<VMMessage>
     /// The VM as it is now.
     package let status = VMStatus()
+    /// The VM's migration.
+    package let migration = MigrationDesk()
 
     private let isQuitting = Atomic<Bool>(false)
     /// Whether the control thread has read its last message.
@@ -42,6 +46,15 @@ package final class VMController: Sendable {
         if isClosed.load(ordering: .sequentiallyConsistent) { refuseAll(mailbox.receive()) }
     }
 
+    /// Has the control thread do something.
+    func send(_ errand: ControlErrand) {
+        mailbox.send(.errand(errand))
+        if isClosed.load(ordering: .sequentiallyConsistent) { refuseAll(mailbox.receive()) }
+    }
+
+    /// Ends the VM and the process, as when the guest powers off.
+    func end() { mailbox.send(.quit) }
+
     /// Refuses what is still to be carried out, and from now on whatever comes.
     func close(_ unread: some Sequence<VMMessage>) {
         isClosed.store(true, ordering: .sequentiallyConsistent)
@@ -51,6 +64,7 @@ package final class VMController: Sendable {
 
     private func refuseAll(_ messages: some Sequence<VMMessage>) {
         for message in messages {
+            if case .errand(let errand) = message { errand.refuse() }
             guard case .command(let command, let reply) = message else { continue }
             if case .quit = command { reply(.success(.done)) } else { reply(.failure(.isEnding)) }
         }

@@ -8,6 +8,7 @@ extension VMM {
     /// Carries a command out.
     func carryOut(_ command: VMCommand) -> Result<VMReply, VMError> {
         do {
+            try refuseWhileMigrating(command)
             return .success(try perform(command))
         } catch let error as VMError {
             return .failure(error.during(command.words))
@@ -51,7 +52,8 @@ extension VMM {
         case .removeDevice(let id): try removeDevice(id)
         case .resizeDisk(let id, let size): try resizeDisk(id, to: size)
         case .measureDirtying(let on): try running().measureDirtying(on)
-        case .quit: break
+        case .resolveMigration(let request): try resolveMigration(request)
+        case .sendMigration, .checkMigration, .receiveMigration, .quit: break
         }
         return .done
     }
@@ -68,7 +70,9 @@ extension VMM {
     // MARK: Creation
 
     /// Takes a configuration: chooses ids and addresses, plans the machine, opens the consoles.
-    func create(_ parsed: ParsedConfig) throws {
+    ///
+    /// - Parameter goesOn: whether the guest comes from elsewhere: the consoles' files keep what is in them.
+    func create(_ parsed: ParsedConfig, goesOn: Bool = false) throws {
         guard vm == nil else { throw VMError(.failed, ["VM is already created"]) }
         var config = parsed.config
         var names = DeviceNames()
@@ -80,7 +84,9 @@ extension VMM {
         let (logger, mailbox) = (logger, controller.mailbox)
         let events = ConsoleBackends.Events(report: { logger.warning("\($0)") }, quit: { mailbox.send(.quit) })
         let lines: ConsoleBackends
-        do { lines = try ConsoleBackends(plan, events) } catch { throw PlannedFiles.completed(error, plan) }
+        do { lines = try ConsoleBackends(plan, events, goesOn: goesOn) } catch {
+            throw PlannedFiles.completed(error, plan)
+        }
         for (name, path) in lines.terminals.sorted(by: { $0.key < $1.key }) { logger.notice("\(name) is at \(path)") }
         vm = CreatedVM(config, names, plan, lines)
         publish()

@@ -39,6 +39,8 @@ package final class VMM {
     package let controller: VMController
     /// The VM that was created; nil without one.
     var vm: CreatedVM?
+    /// Asks a migration's destination whether it would work.
+    var checkThread: Thread?
     /// Counts the guest's lives: messages of one that is over are of no interest.
     var life = 0
     var reboots = 0
@@ -144,7 +146,10 @@ package final class VMM {
             return .quit
         case .command(let command, let reply):
             logger.debug("command", metadata: ["name": "\(command.name)"])
-            reply(carryOut(command))
+            if !beginMigration(command, reply) { reply(carryOut(command)) }
+            return nil
+        case .errand(let errand):
+            errand.carryOut(self)
             return nil
         case .request(let from, let request): return from == life ? guestAsks(request) : nil
         case .ejected(let from, let slot):
@@ -193,6 +198,7 @@ package final class VMM {
     /// Whatever is left of the VM goes.
     private func close() {
         controller.close([])
+        controller.migration.end()
         noteProgress()
         delete()
     }

@@ -214,13 +214,7 @@ extension VMM {
 
     /// Refuses a snapshot of a guest that uses what this host does not have.
     private func checkNeeds(_ needs: SnapshotNeeds, _ path: String) throws {
-        let system = try KVMSystem()
-        var missing = CPUIDNeeds.missing(needs.cpuid, in: try system.supportedCPUID())
-        for name in needs.kvm {
-            let known = (KVMCapability.required + KVMCapability.optional + [.specialRegisters2, .xsave])
-                .first { $0.name == name }
-            if known.map({ system.value(of: $0) == 0 }) ?? true { missing.append(name) }
-        }
+        let missing = try Self.missing(needs)
         guard !missing.isEmpty else { return }
         throw VMError(
             .failed,
@@ -230,8 +224,20 @@ extension VMM {
             ])
     }
 
+    /// What of a guest's needs this host does not have, in words.
+    static func missing(_ needs: SnapshotNeeds) throws(KVMError) -> [String] {
+        let system = try KVMSystem()
+        var missing = CPUIDNeeds.missing(needs.cpuid, in: try system.supportedCPUID())
+        for name in needs.kvm {
+            let known = (KVMCapability.required + KVMCapability.optional + [.specialRegisters2, .xsave])
+                .first { $0.name == name }
+            if known.map({ system.value(of: $0) == 0 }) ?? true { missing.append(name) }
+        }
+        return missing
+    }
+
     /// Takes over the queues that came for the VM's network interfaces.
-    private func adopt(
+    func adopt(
         _ descriptors: ReceivedDescriptors, _ cards: [RestoreRequest.NetDescriptors], _ plan: MachinePlan
     ) throws -> [String: AdoptedTaps] {
         let wanted = cards.reduce(0) { $0 + $1.count }
@@ -272,7 +278,7 @@ extension GuestMemory {
 
 extension MachineInstance {
     /// What a host needs to go on with this guest.
-    fileprivate var needs: SnapshotNeeds {
+    var needs: SnapshotNeeds {
         let sizes = try? VCPUStateSizes(machine)
         var names = [KVMCapability.xsave.name, KVMCapability.xcrs.name]
         if sizes?.hasSpecialRegisters2 == true { names.append(KVMCapability.specialRegisters2.name) }

@@ -52,7 +52,8 @@ extension MachineInstance {
     /// The order: the interrupt chips before the vCPUs' local APICs, these before anything that may raise an interrupt.
     ///
     /// - Throws: `SnapshotError` naming the device and the field that does not fit.
-    func restore(_ document: StateDocument) throws {
+    /// - Parameter isSameMachine: whether it is the one that was saved, which is nowhere else now, and not a copy.
+    func restore(_ document: StateDocument, isSameMachine: Bool = false) throws {
         _ = try document.read(SavedMachine.self, of: StateName.machine)
         let now = HostTSC.now
         var clock: ClockReading?
@@ -76,7 +77,9 @@ extension MachineInstance {
         }
         try slots.root.restore(document.read(PCIRootState.self, of: StateName.bus), StateName.bus)
         try document.checkAllRead()
-        stoppedTime.withLock { $0 = StoppedTime(clock: clock, hostTSC: now, isRestored: true) }
+        stoppedTime.withLock {
+            $0 = StoppedTime(clock: clock, hostTSC: now, isRestored: true, isSameMachine: isSameMachine)
+        }
     }
 
     private func restoreLegacy(_ document: StateDocument) throws {

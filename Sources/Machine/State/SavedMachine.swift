@@ -11,6 +11,16 @@ struct MachineSource {
     var creation: VMCreation?
     /// Fills the guest's RAM, which is new and holds zeroes.
     let loadMemory: (GuestMemory) throws -> Void
+    /// Whether it is the machine that was saved, which is nowhere else now, and not a copy of it.
+    var isSameMachine = false
+    /// Its memory, where that is here already.
+    var memory: GuestMemory?
+
+    init(
+        document: StateDocument, creation: VMCreation? = nil, loadMemory: @escaping (GuestMemory) throws -> Void
+    ) {
+        (self.document, self.creation, self.loadMemory) = (document, creation, loadMemory)
+    }
 }
 
 /// What a snapshot keeps of the machine's plan: what its configuration alone does not say again.

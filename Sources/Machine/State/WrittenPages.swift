@@ -56,7 +56,7 @@ final class WrittenPages: Sendable {
 /// KVM's dirty log with the devices' own writes beside it, on the control thread. The meter and the snapshots share it.
 extension MachineInstance {
     /// Whether writes are logged.
-    private var isLoggingWrites: Bool { dirtyMeter.reading != nil || writtenPages.isNoting }
+    var isLoggingWrites: Bool { dirtyMeter.reading != nil || writtenPages.isNoting || leavingPages.isNoting }
 
     /// Turns the dirty log on, or takes what it has and notes it; or turns it off.
     func measureDirtying(_ on: Bool) throws(KVMError) {
@@ -90,7 +90,7 @@ extension MachineInstance {
     /// Takes what was written since the last time, for whoever notes it; or begins.
     ///
     /// - Returns: the number of pages.
-    private func takeLog() throws(KVMError) -> UInt64 {
+    func takeLog() throws(KVMError) -> UInt64 {
         guard isLoggingWrites else {
             try logWrites(true)
             return 0
@@ -107,6 +107,7 @@ extension MachineInstance {
             first += pages
         }
         writtenPages.add(written)
+        leavingPages.add(written)
         return written.reduce(0) { $0 + UInt64($1.nonzeroBitCount) }
     }
 
@@ -117,7 +118,7 @@ extension MachineInstance {
         if shift > 0, index + 1 < words.count { words[index + 1] |= word >> UInt64(64 - shift) }
     }
 
-    private func logWrites(_ on: Bool) throws(KVMError) {
+    func logWrites(_ on: Bool) throws(KVMError) {
         memory.dirty.setTracking(on)
         for (slot, range) in memory.ranges.enumerated() {
             try machine.setMemory(

@@ -18,6 +18,8 @@ package struct Hello: Codable, Equatable, Sendable {
     /// A device on the bus.
     package struct Device: Codable, Equatable, Sendable {
         package var id: String, kind: String
+        /// Whether its queues came as descriptors, which nobody elsewhere can open again; nil for no.
+        package var isAdopted: Bool?
 
         package init(id: String, kind: String) { (self.id, self.kind) = (id, kind) }
     }

@@ -1,0 +1,207 @@
+import Boot
+import Host
+import KVM
+import Memory
+import Migration
+import Snapshot
+import Spec
+import Synchronization
+import VirtioBlock
+import VirtioNet
+
+/// A machine that comes from elsewhere, as a migration's sink. All that changes the VM is done by the control thread.
+final class ArrivingMachine: MigrationSink {
+    private let controller: VMController
+    private let request: ReceiveMigrationRequest
+    private let descriptors: ReceivedDescriptors
+
+    private struct State {
+        var parsed: ParsedConfig?
+        var memory: GuestMemory?
+        var creation: VMCreation?
+        var bytes: [UInt8] = []
+        var isBuilt = false
+        var isPaused = false
+    }
+    private let state = Mutex(State())
+
+    /// - Parameter descriptors: the tap queues that came with the request.
+    init(_ controller: VMController, _ request: ReceiveMigrationRequest, _ descriptors: ReceivedDescriptors) {
+        (self.controller, self.request, self.descriptors) = (controller, request, descriptors)
+    }
+
+    // MARK: Judging
+
+    func reasonsAgainst(_ hello: Hello) -> [String] {
+        var reasons: [String] = []
+        func note(_ body: () throws -> Void) {
+            do { try body() } catch { reasons += MigrationError(sorting: error).reasons }
+        }
+        note {
+            try controller.onControl { vmm in
+                if vmm.vm != nil { throw VMError(.failed, ["VM is already created"]) }
+            }
+        }
+        note { reasons += try VMM.missing(hello.needs).map { "the guest needs what this host does not have: \($0)" } }
+        reasons += MovedState.unreadable(hello.states)
+        note {
+            let parsed = try Self.parse(hello)
+            let plan = try Self.plan(parsed)
+            let own = plan.memory.ranges.map { Hello.Region(address: $0.address, size: $0.size) }
+            if own != hello.memory { reasons.append("the memory does not lie where the configuration says") }
+            let (ram, swap) = HostProbe.memory
+            if !hello.isLocal, plan.memory.ranges.reduce(0, { $0 + $1.size }) > ram &+ swap {
+                reasons.append("the guest has more memory than this host has RAM and swap space")
+            }
+            reasons += obstacles(plan, hello)
+        }
+        return reasons
+    }
+
+    /// The files and taps that could not be had here, as far as that can be seen while their other user has them.
+    private func obstacles(_ plan: MachinePlan, _ hello: Hello) -> [String] {
+        var found: [String] = []
+        for device in plan.devices {
+            switch device.kind {
+            case .block(let options, _):
+                do throws(DiskError) { try DiskImage.check(options, ignoringLock: true) } catch {
+                    found.append("\(error)")
+                }
+            case .entropy(let source):
+                do throws(MachineError) { try FieldErrors.checkEntropy(source) } catch { found.append("\(error)") }
+            case .net(let settings):
+                if hello.devices.contains(where: { $0.id == device.id && $0.isAdopted == true }) {
+                    if !request.net.contains(where: { $0.id == device.id }) {
+                        found.append(
+                            "the queues of \(device.id) came as descriptors when the VM was made; send new ones with "
+                                + "vm.receive-migration (net_fds)")
+                    }
+                } else if let mistake = NetBackend.mistake(settings) {
+                    found.append("\(mistake)")
+                }
+            case .console, .vsock: break
+            }
+        }
+        return found
+    }
+
+    private static func parse(_ hello: Hello) throws -> ParsedConfig {
+        try VMConfig.parse(Array(hello.config.utf8), mode: .lenient)
+    }
+
+    private static func plan(_ parsed: ParsedConfig) throws -> MachinePlan {
+        var config = parsed.config
+        var names = DeviceNames()
+        config.assignIDs(&names)
+        config.assignMACs()
+        return try MachinePlanner().plan(config)
+    }
+
+    // MARK: Arriving
+
+    func prepare(
+        _ hello: Hello, memory given: consuming ReceivedMemory?
+    ) throws(MigrationError) -> [MemoryRegion] {
+        do {
+            let parsed = try Self.parse(hello)
+            let plan = try Self.plan(parsed)
+            try FieldErrors.checkHugePages(plan)
+            var backing = plan.backing
+            let memory: GuestMemory
+            if let given {
+                backing.adopted = given.file.raw
+                memory = try GuestMemory(plan.memory.ranges, backing)
+            } else {
+                try FieldErrors.checkMemory(plan)
+                memory = try GuestMemory(plan.memory.ranges, backing)
+            }
+            let creation = VMCreation(try KVMFile())
+            creation.take(memory)
+            state.withLock { state in
+                (state.parsed, state.memory, state.creation) = (parsed, memory, creation)
+                state.isPaused = hello.isPaused
+            }
+            return memory.snapshotRegions
+        } catch {
+            throw MigrationError(sorting: error)
+        }
+    }
+
+    func load(_ bytes: [UInt8]) throws(MigrationError) {
+        let parsed = state.withLock { $0.parsed }
+        guard let parsed else { throw MigrationError(.machine, "a state came before its machine") }
+        do {
+            // Its sections are read when the machine is made; what does not fit at all shows itself here.
+            let document = try StateDocument(bytes, file: Self.name)
+            _ = try Self.plan(parsed).placed(as: document.read(SavedMachine.self, of: StateName.machine))
+        } catch {
+            throw MigrationError(sorting: error)
+        }
+        state.withLock { $0.bytes = bytes }
+    }
+
+    /// What the state is called in errors.
+    private static let name = "the state that came"
+
+    func build() throws(MigrationError) {
+        let (parsed, memory, creation, bytes) = state.withLock { ($0.parsed, $0.memory, $0.creation, $0.bytes) }
+        guard let parsed, let memory else { throw MigrationError(.machine, "there is no machine to build") }
+        let (net, descriptors) = (request.net, descriptors)
+        state.withLock { $0.isBuilt = true }
+        try controller.onControl { vmm in
+            let document = try StateDocument(bytes, file: Self.name)
+            var source = MachineSource(document: document) { _ in }
+            (source.memory, source.creation, source.isSameMachine) = (memory, creation, true)
+            try vmm.buildArriving(parsed, source, net, descriptors)
+        }
+    }
+
+    func start() throws(MigrationError) {
+        if state.withLock({ $0.isPaused }) { return }
+        try controller.onControl { vmm in try vmm.goOnArrived() }
+    }
+
+    func discard() {
+        let wasBuilt = state.withLock { state in
+            defer { state = State() }
+            return state.isBuilt
+        }
+        if wasBuilt { try? controller.onControl { vmm in vmm.delete() } }
+    }
+}
+
+extension VMM {
+    /// Makes the VM of a machine that arrives; it stands still then.
+    ///
+    /// - Throws: what keeps it from being made; nothing of it is left then.
+    func buildArriving(
+        _ parsed: ParsedConfig, _ source: MachineSource, _ net: [RestoreRequest.NetDescriptors],
+        _ descriptors: ReceivedDescriptors
+    ) throws {
+        try create(parsed, goesOn: true)
+        do {
+            guard let vm else { throw VMError.notCreated }
+            startLimit()
+            let plan = try vm.plan.placed(as: source.document.read(SavedMachine.self, of: StateName.machine))
+            vm.taps = try adopt(descriptors, net, plan)
+            let backends = try Backends(
+                plan, selfTest: options.selfTest, lines: vm.lines, taps: vm.taps, isRestored: true)
+            if let problem = backends.payloadProblem { logger.warning("the VM that came cannot reboot: \(problem)") }
+            vm.backends = backends
+            try startLife(from: source)
+        } catch {
+            delete()
+            throw error
+        }
+    }
+
+    /// Lets the machine that arrived go on.
+    func goOnArrived() throws {
+        let instance = try running()
+        guard let vm, vm.isPaused else { return }
+        try instance.resume()
+        vm.isPaused = false
+        publish()
+        logger.info("the guest runs on here")
+    }
+}

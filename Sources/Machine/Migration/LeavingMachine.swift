@@ -1,0 +1,184 @@
+import Host
+import KVM
+import Legacy
+import Memory
+import Migration
+import PCI
+import Snapshot
+import Spec
+import Synchronization
+import Virtio
+import VirtioBlock
+import VirtioConsole
+import VirtioNet
+
+/// The machine that runs here, as a migration's source. All that changes it is done by the control thread.
+final class LeavingMachine: MigrationSource {
+    private let controller: VMController
+    private let instance: MachineInstance
+    private let writer: String
+    private let throttle = VCPUThrottle()
+    /// Whether it stands still already.
+    let wasPaused: Bool
+    let token = Hello.newToken()
+
+    /// - Parameter wasPaused: whether it stands still already, and is to stand still there.
+    init(_ controller: VMController, _ instance: MachineInstance, writer: String, wasPaused: Bool) {
+        (self.controller, self.instance, self.writer) = (controller, instance, writer)
+        self.wasPaused = wasPaused
+    }
+
+    /// Does something with the machine as long as it is the one that is to leave.
+    private func onControl(_ body: @escaping @Sendable (VMM, CreatedVM) throws -> Void) throws(MigrationError) {
+        try controller.onControl { [instance] vmm in
+            guard let vm = vmm.vm, vm.instance === instance else {
+                throw MigrationError(.machine, "the guest ended or rebooted meanwhile")
+            }
+            try body(vmm, vm)
+        }
+    }
+
+    func describe() throws(MigrationError) -> Hello {
+        let (writer, token, wasPaused) = (writer, token, wasPaused)
+        let found = HelloBox()
+        try onControl { vmm, vm in
+            guard let instance = vm.instance, let backends = vm.backends else { throw VMError.notBooted }
+            try Self.refuseRemovals(instance)
+            var hello = Hello(
+                token: token, writer: writer, config: vm.config.json.text(), needs: instance.needs,
+                states: MovedState.written)
+            let plan = backends.plan
+            hello.devices = plan.devices.map { device in
+                var listed = Hello.Device(id: device.id, kind: device.kind.name)
+                if vm.taps[device.id] != nil { listed.isAdopted = true }
+                return listed
+            }
+            hello.memory = plan.memory.ranges.map { Hello.Region(address: $0.address, size: $0.size) }
+            hello.isPaused = wasPaused
+            found.hello.withLock { $0 = hello }
+        }
+        guard let hello = found.hello.withLock({ $0 }) else {
+            throw MigrationError(.machine, "the machine says nothing")
+        }
+        return hello
+    }
+
+    private final class HelloBox: Sendable { let hello = Mutex<Hello?>(nil) }
+    private final class PagesBox: Sendable { let pages = Mutex<[[UInt64]]>([]) }
+    private final class BytesBox: Sendable { let bytes = Mutex<[UInt8]>([]) }
+
+    private static func refuseRemovals(_ instance: MachineInstance) throws(VMError) {
+        let leaving = instance.pendingRemovals
+        guard !leaving.isEmpty else { return }
+        throw VMError(
+            .failed,
+            [
+                "the guest was asked to let \(leaving.joined(separator: ", ")) go and still has it; wait for the event "
+                    + "device-removed"
+            ])
+    }
+
+    var regions: [MemoryRegion] { instance.memory.snapshotRegions }
+    var memoryDescriptor: Int32? { instance.memory.fileDescriptor }
+
+    // MARK: While it runs
+
+    func beginLogging() throws(MigrationError) { try onControl { [instance] _, _ in try instance.beginLeaving() } }
+
+    func takeWritten() throws(MigrationError) -> [[UInt64]] {
+        let box = PagesBox()
+        try onControl { [instance] _, _ in
+            let pages = try instance.pagesWrittenWhileLeaving()
+            box.pages.withLock { $0 = pages }
+        }
+        return box.pages.withLock { $0 }
+    }
+
+    func endLogging() { try? onControl { [instance] _, _ in try instance.endLeaving() } }
+
+    func throttle(_ percent: Int) { throttle.set(percent, instance.runners) }
+
+    // MARK: Handing over
+
+    func pause() throws(MigrationError) {
+        if wasPaused { return }
+        try onControl { [instance] vmm, vm in
+            try Self.refuseRemovals(instance)
+            try instance.pause()
+            vm.isPaused = true
+            vmm.publish()
+            // Its last word is on its way to the control thread, and would not be heard there.
+            guard !instance.stopping.isSet else {
+                throw MigrationError(.machine, "the guest ends or reboots at this moment")
+            }
+        }
+    }
+
+    func state() throws(MigrationError) -> [UInt8] {
+        let box = BytesBox()
+        try onControl { [instance] _, vm in
+            guard let backends = vm.backends else { throw VMError.notBooted }
+            let state = try instance.saveState(backends.plan, adopted: Set(vm.taps.keys)).encoded()
+            box.bytes.withLock { $0 = state }
+        }
+        return box.bytes.withLock { $0 }
+    }
+
+    func release() throws(MigrationError) {
+        try onControl { _, vm in
+            vm.hasLetGo = true
+            try vm.backends?.letGo()
+        }
+    }
+
+    func takeBack() throws(MigrationError) {
+        try onControl { _, vm in
+            try vm.backends?.takeBack()
+            vm.hasLetGo = false
+        }
+    }
+
+    func resume() throws(MigrationError) {
+        if wasPaused { return }
+        try onControl { [instance] vmm, vm in
+            guard vm.isPaused else { return }
+            try instance.resume()
+            vm.isPaused = false
+            vmm.publish()
+        }
+    }
+
+    func end() {
+        try? onControl { vmm, _ in
+            vmm.logger.info("the guest is at its destination")
+            vmm.delete()
+        }
+    }
+}
+
+/// The kinds of state that a machine is made of, with the versions that are written and read.
+enum MovedState {
+    private static let types: [any SavedState.Type] = [
+        SavedMachine.self, ClockReading.self, SavedInterruptChips.self, SavedVCPU.self, SavedTransport.self,
+        PCIRootState.self, ACPIState.self, HotPlugState.self, CMOSState.self, SerialState.self, I8042State.self,
+        DebugPortState.self, BlockState.self, NetState.self, ConsoleState.self,
+    ]
+
+    /// The version of each that is written here.
+    static var written: [String: Int] {
+        var versions: [String: Int] = [:]
+        for type in types { versions[type.kind] = type.version }
+        return versions
+    }
+
+    /// What of a source's states cannot be read here, in words.
+    static func unreadable(_ states: [String: Int]) -> [String] {
+        states.sorted { $0.key < $1.key }.compactMap { kind, version in
+            guard let type = types.first(where: { $0.kind == kind }) else { return nil }
+            guard type.version != version, !type.readableVersions.contains(version) else { return nil }
+            let known = type.readableVersions.map(String.init).joined(separator: ", ")
+            return
+                "version \(version) of the state of kind \(kind) is none that this version of swiftlet reads (\(known))"
+        }
+    }
+}

@@ -1,0 +1,56 @@
+import KVM
+import Memory
+import Synchronization
+
+/// The pages that were written since a migration last looked.
+final class LeavingPages: Sendable {
+    /// As `DirtyBitmap.take` has them; nil while nobody looks.
+    private let words = Mutex<[UInt64]?>(nil)
+
+    var isNoting: Bool { words.withLock { $0 != nil } }
+
+    func begin() { words.withLock { $0 = [] } }
+    func end() { words.withLock { $0 = nil } }
+
+    /// Notes pages, if any are to be noted.
+    func add(_ more: [UInt64]) {
+        words.withLock { words in
+            guard var all = words else { return }
+            words = nil
+            if all.count < more.count { all += [UInt64](repeating: 0, count: more.count - all.count) }
+            for (index, word) in more.enumerated() { all[index] |= word }
+            words = all
+        }
+    }
+
+    /// Takes those that were noted.
+    func take() -> [UInt64] {
+        words.withLock { words in
+            guard let all = words else { return [] }
+            words = []
+            return all
+        }
+    }
+}
+
+/// The dirty log for a migration, on the control thread.
+extension MachineInstance {
+    /// Notes from now on what is written, beside whoever else wants to know.
+    func beginLeaving() throws(KVMError) {
+        dirtyMeter.add(pages: try takeLog())
+        leavingPages.begin()
+    }
+
+    /// The pages that were written since the last time, for each region of the RAM.
+    func pagesWrittenWhileLeaving() throws(KVMError) -> [[UInt64]] {
+        dirtyMeter.add(pages: try takeLog())
+        return memory.bitmapsByRegion(leavingPages.take())
+    }
+
+    /// Notes no more.
+    func endLeaving() throws(KVMError) {
+        guard leavingPages.isNoting else { return }
+        leavingPages.end()
+        if !isLoggingWrites { try logWrites(false) }
+    }
+}

@@ -1,0 +1,210 @@
+import Host
+import Migration
+import Spec
+
+/// Moving the VM to another process and taking one from it; the control thread begins it, and other threads do it.
+extension VMM {
+    /// Begins what a command asks of a migration; its reply comes when that is over.
+    ///
+    /// - Returns: whether it is such a command.
+    func beginMigration(_ command: VMCommand, _ reply: @escaping VMReplyHandler) -> Bool {
+        do throws(VMError) {
+            switch command {
+            case .sendMigration(let request): try send(request, reply)
+            case .checkMigration(let request): try check(request, reply)
+            case .receiveMigration(let request, let descriptors): try receive(request, descriptors, reply)
+            default: return false
+            }
+        } catch {
+            reply(.failure(error.during(command.words)))
+        }
+        return true
+    }
+
+    /// Refuses a command that a machine on its way has no place for.
+    func refuseWhileMigrating(_ command: VMCommand) throws(VMError) {
+        switch command {
+        case .powerButton, .nmi, .measureDirtying, .quit, .resolveMigration, .sendMigration, .checkMigration,
+            .receiveMigration:
+            return
+        default: break
+        }
+        if controller.migration.unresolved != nil {
+            throw VMError(
+                .failed,
+                [
+                    "a migration ended without the destination's answer, and one of the two has the machine: look whether "
+                        + "it runs there, then decide with vm.migration.resolve (swiftlet ctl migration-resolve)"
+                ])
+        }
+        if controller.migration.isBusy {
+            throw VMError(
+                .failed, ["a migration is under way; wait for its end or call it off with vm.migration.cancel"])
+        }
+    }
+
+    private static func address(_ text: String, _ field: String) throws(VMError) -> StreamAddress {
+        guard let address = StreamAddress(text) else {
+            throw VMError(.invalid, ["$.\(field): got \"\(text)\", expected \(StreamAddress.syntax)"])
+        }
+        return address
+    }
+
+    private static func options(_ request: SendMigrationRequest) throws(VMError) -> SenderOptions {
+        var options = SenderOptions(try address(request.destination, "destination_url"))
+        (options.downtime, options.timeout) = (request.downtime, request.timeout * 1000)
+        options.timeUp = request.timeoutStrategy == .cancel ? .cancel : .ignore
+        (options.connections, options.isLocal) = (request.connections, request.isLocal)
+        (options.mayThrottle, options.bandwidth) = (request.autoConverge, request.bandwidth)
+        return options
+    }
+
+    private func leaving() throws(VMError) -> LeavingMachine {
+        let instance = try running()
+        guard controller.migration.unresolved == nil else {
+            throw VMError(.failed, ["the last migration waits for vm.migration.resolve"])
+        }
+        return LeavingMachine(controller, instance, writer: options.writer, wasPaused: vm?.isPaused == true)
+    }
+
+    // MARK: Sending
+
+    private func send(_ request: SendMigrationRequest, _ reply: @escaping VMReplyHandler) throws(VMError) {
+        let sending = try Self.options(request)
+        let machine = try leaving()
+        let (controller, logger, emit) = (controller, logger, options.emit)
+        let endsProcess = !options.survivesGuest
+        let words = VMCommand.sendMigration(request).words
+        let report = MigrationReport(
+            .source, token: machine.token, peer: sending.address.description, state: "connecting")
+        try controller.migration.begin(report) { progress, stop in
+            emit(.migrationStarted, [:])
+            logger.info("the VM is to move", metadata: ["to": "\(sending.address)", "token": "\(machine.token)"])
+            let sender = MigrationSender(sending, machine, progress, stop) { round in
+                emit(.migrationMemoryIteration, ["id": "\(round)"])
+            }
+            let outcome = sender.run()
+            if case .unresolved = outcome { controller.migration.hold(machine) }
+            if case .returned(_, .some) = outcome { controller.migration.hold(machine) }
+            controller.migration.finish()
+            switch outcome {
+            case .moved:
+                let now = progress.now
+                logger.info("the VM has moved", metadata: ["downtime_ms": "\(now.downtime ?? 0)"])
+                emit(.migrationFinished, [:])
+                reply(.success(.done))
+                if endsProcess { controller.end() }
+            case .returned(let error, let stuck):
+                var chain = error.reasons
+                if let stuck {
+                    chain.append("and the VM stands still: \(stuck); vm.migration.resolve with run-here tries again")
+                    progress.update { $0.state = "stuck" }
+                }
+                logger.warning("the VM did not move: \(chain.joined(separator: "; "))")
+                emit(.migrationFailed, [:])
+                reply(.failure(VMError(error.kind == .invalid ? .invalid : .failed, chain).during(words)))
+            case .unresolved(let error):
+                let chain = [
+                    "the destination did not answer to the commit: \(error)",
+                    "the VM stands still here, and whether it runs there has to be looked up: GET vm.migration there, of "
+                        + "token \(machine.token); then vm.migration.resolve here",
+                ]
+                logger.error("\(chain.joined(separator: "; "))")
+                emit(.migrationFailed, ["token": machine.token])
+                reply(.failure(VMError(.failed, chain).during(words)))
+            }
+        }
+    }
+
+    private func check(_ request: SendMigrationRequest, _ reply: @escaping VMReplyHandler) throws(VMError) {
+        let sending = try Self.options(request)
+        let machine = try leaving()
+        guard !controller.migration.isBusy else { throw VMError(.failed, ["a migration is under way"]) }
+        let words = VMCommand.checkMigration(request).words
+        // It is none, and is not told of as one.
+        let progress = MigrationProgress(MigrationReport(.source, token: machine.token, peer: "", state: "checking"))
+        do throws(HostError) {
+            let stop = try MigrationStop()
+            checkThread = try Thread("check", stackSize: 1 << 20) {
+                do throws(MigrationError) {
+                    let reasons = try MigrationSender(sending, machine, progress, stop).check()
+                    reply(.success(.reasons(reasons)))
+                } catch {
+                    reply(.failure(VMError(.failed, error.reasons).during(words)))
+                }
+            }
+        } catch {
+            throw VMError(.failed, ["\(error)"])
+        }
+    }
+
+    /// Carries out what a person decided on a machine of which nobody knew where it is.
+    func resolveMigration(_ request: ResolveMigrationRequest) throws {
+        guard let machine = controller.migration.unresolved, machine.token == request.token else {
+            throw VMError(
+                .notFound, ["no migration of the token \"\(request.token.prefix(64))\" waits for a decision here"])
+        }
+        switch request.action {
+        case .runHere:
+            let instance = try running()
+            guard let vm else { throw VMError.notCreated }
+            try vm.backends?.takeBack()
+            if vm.isPaused, !machine.wasPaused {
+                try instance.resume()
+                vm.isPaused = false
+            }
+            try? instance.endLeaving()
+            controller.migration.resolve("returned", owner: "source")
+            publish()
+            logger.notice("the guest runs on here, as was decided", metadata: ["token": "\(machine.token)"])
+            emit(.resumed)
+        case .discard:
+            controller.migration.resolve("moved", owner: "destination")
+            logger.notice("the guest is dropped here, as was decided", metadata: ["token": "\(machine.token)"])
+            delete()
+            emit(.deleted)
+        }
+    }
+
+    // MARK: Receiving
+
+    private func receive(
+        _ request: ReceiveMigrationRequest, _ descriptors: ReceivedDescriptors, _ reply: @escaping VMReplyHandler
+    ) throws(VMError) {
+        let address = try Self.address(request.receiver, "receiver_url")
+        guard vm == nil else { throw VMError(.failed, ["VM is already created"]) }
+        let wanted = request.net.reduce(0) { $0 + $1.count }
+        guard wanted == descriptors.count else {
+            throw VMError(
+                .invalid, ["$.net_fds: \(wanted) descriptors are named and \(descriptors.count) came with the request"])
+        }
+        guard !controller.migration.isBusy else { throw VMError(.failed, ["another migration is under way"]) }
+        let listener: StreamListener
+        do throws(HostError) { listener = try StreamListener(address, backlog: 160) } catch {
+            throw VMError(.failed, ["$.receiver_url: \(error)"])
+        }
+        let machine = ArrivingMachine(controller, request, descriptors)
+        let (controller, logger, emit) = (controller, logger, options.emit)
+        let words = VMCommand.receiveMigration(request, descriptors).words
+        let report = MigrationReport(.destination, token: "", peer: listener.address.description, state: "waiting")
+        try controller.migration.begin(report) { progress, stop in
+            emit(.migrationReceiveReady, ["url": listener.address.description])
+            logger.notice("waiting for a VM", metadata: ["at": "\(listener.address)"])
+            let receiver = MigrationReceiver(
+                listener, machine, progress, stop, onStart: { emit(.migrationReceiveStarted, [:]) },
+                report: { logger.warning("\($0)") })
+            let outcome = receiver.run()
+            controller.migration.finish()
+            switch outcome {
+            case .arrived(let problem):
+                if let problem { logger.error("the VM is here and stands still: \(problem)") }
+                emit(.migrationReceiveFinished, [:])
+                reply(.success(.done))
+            case .failed(let error):
+                logger.warning("no VM came: \(error)")
+                emit(.migrationReceiveFailed, [:])
+                reply(.failure(VMError(error.kind == .invalid ? .invalid : .failed, error.reasons).during(words)))
+            }
+        }
+    }
+}

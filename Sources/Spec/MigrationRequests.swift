@@ -1,0 +1,143 @@
+/// The bodies of requests about moving a VM.
+
+/// `vm.send-migration` and `vm.migration.check`
+package struct SendMigrationRequest: Sendable, Equatable {
+    /// What becomes of a migration whose time is up.
+    package enum TimeoutStrategy: String, CaseIterable, Sendable {
+        /// It is called off.
+        case cancel = "Cancel"
+        /// The guest is stopped and moved, however long that takes.
+        case ignore = "Ignore"
+    }
+
+    /// When memory goes over.
+    enum MemoryMode: String, CaseIterable { case precopy = "Precopy", postcopy = "Postcopy" }
+    /// How disks go over.
+    enum Disks: String, CaseIterable { case shared, mirror }
+
+    /// Where the destination listens.
+    package var destination: String
+    /// Whether the memory is handed over as a descriptor.
+    package var isLocal = false
+    /// ms that the guest may stand still.
+    package var downtime: UInt64 = 300
+    /// Seconds until `timeoutStrategy` decides.
+    package var timeout: UInt64 = 3600
+    package var timeoutStrategy = TimeoutStrategy.cancel
+    /// Streams that share the memory.
+    package var connections = 1
+    /// Whether vCPUs may be held back.
+    package var autoConverge = true
+    /// The most bytes a second; nil for what the line takes.
+    package var bandwidth: UInt64?
+
+    package init(destination: String) { self.destination = destination }
+
+    /// Reads a request in JSON.
+    package static func parse(_ bytes: [UInt8]) throws(SpecError) -> Parsed<SendMigrationRequest> {
+        try RequestReading.parse(bytes) { SendMigrationRequest($0) }
+    }
+
+    private init(_ reader: SectionReader) {
+        destination = reader.requiredText("destination_url", "unix:/PATH or tcp:HOST:PORT")
+        isLocal = reader.bool("local", default: false)
+        downtime = reader.integer("downtime_ms", 1...UInt64(3_600_000)) ?? 300
+        timeout = reader.integer("timeout_s", 1...UInt64(31_536_000)) ?? 3600
+        timeoutStrategy = reader.choice("timeout_strategy", default: .cancel)
+        connections = reader.integer("connections", 1...128) ?? 1
+        autoConverge = reader.bool("auto_converge", default: true)
+        bandwidth = reader.integer("bandwidth", (1 << 20)...UInt64(1 << 50))
+        reader.refuseLater(["tls_dir": "encryption"])
+        if let mode: MemoryMode = reader.choice("memory_mode"), mode == .postcopy {
+            reader.refuse("memory_mode", "Postcopy is not supported by this version of swiftlet; use Precopy")
+        }
+        if let disks: Disks = reader.choice("disks"), disks == .mirror {
+            reader.refuse(
+                "disks",
+                "mirror is not supported by this version of swiftlet; have both hosts reach the images, and shared")
+        }
+        if reader.bool("compression", default: false) {
+            reader.refuse("compression", "is not supported by this version of swiftlet; leave it out")
+        }
+        if isLocal, connections > 1 {
+            reader.refuse("connections", "local hands the memory over as a whole; leave one of them out")
+        }
+        reader.finish([
+            "destination_url", "local", "downtime_ms", "timeout_s", "timeout_strategy", "connections", "tls_dir",
+            "memory_mode", "auto_converge", "bandwidth", "disks", "compression",
+        ])
+    }
+}
+
+/// `vm.receive-migration`
+package struct ReceiveMigrationRequest: Sendable, Equatable {
+    /// Where to listen.
+    package var receiver: String
+    /// The interfaces that get descriptors, in the order of the descriptors.
+    package var net: [RestoreRequest.NetDescriptors] = []
+
+    package init(receiver: String) { self.receiver = receiver }
+
+    /// Reads a request in JSON.
+    package static func parse(_ bytes: [UInt8]) throws(SpecError) -> Parsed<ReceiveMigrationRequest> {
+        try RequestReading.parse(bytes) { reader in
+            var request = ReceiveMigrationRequest(
+                receiver: reader.requiredText("receiver_url", "unix:/PATH or tcp:HOST:PORT"))
+            for card in reader.sections("net_fds") {
+                let id = card.requiredText("id", "the id of a network interface")
+                // The numbers that their sender has them by say nothing here but how many there are.
+                let listed = card.items("fds").count
+                let count = card.integer("num_fds", 1...Int(Limits.netQueues.upperBound / 2)) ?? listed
+                card.finish(["id", "num_fds", "fds"])
+                request.net.append(RestoreRequest.NetDescriptors(id: id, count: count))
+            }
+            reader.refuseLater(["tls_dir": "encryption"])
+            if let mode: SendMigrationRequest.MemoryMode = reader.choice("memory_mode"), mode == .postcopy {
+                reader.refuse("memory_mode", "Postcopy is not supported by this version of swiftlet; use Precopy")
+            }
+            reader.finish(["receiver_url", "net_fds", "tls_dir", "memory_mode"])
+            return request
+        }
+    }
+}
+
+/// `vm.migration.resolve`: a person's word on a machine of which nobody knows where it is.
+package struct ResolveMigrationRequest: Sendable, Equatable {
+    /// What is to become of it here.
+    package enum Action: String, CaseIterable, Sendable {
+        /// It goes on here: the destination does not have it.
+        case runHere = "run-here"
+        /// It is dropped here: the destination has it.
+        case discard
+    }
+
+    /// The migration's token, as `vm.migration` tells it.
+    package let token: String
+    package let action: Action
+
+    package init(token: String, action: Action) { (self.token, self.action) = (token, action) }
+
+    /// Reads a request in JSON.
+    package static func parse(_ bytes: [UInt8]) throws(SpecError) -> Parsed<ResolveMigrationRequest> {
+        try RequestReading.parse(bytes) { reader in
+            let token = reader.requiredText("token", "the migration's token, which GET vm.migration tells")
+            let action: Action? = reader.choice("action")
+            if action == nil, reader.value("action") == nil { reader.missing("action", "run-here or discard") }
+            reader.finish(["token", "action"])
+            return ResolveMigrationRequest(token: token, action: action ?? .runHere)
+        }
+    }
+}
+
+extension SectionReader {
+    fileprivate func refuse(_ key: String, _ words: String) { report.issue(.unsupported, path.key(key), words) }
+
+    /// Refuses fields that this version does not serve yet.
+    fileprivate func refuseLater(_ fields: [String: String]) {
+        for (key, what) in fields where value(key) != nil {
+            refuse(
+                key,
+                "\(what) is not supported by this version of swiftlet; leave it out, and use a network that is safe")
+        }
+    }
+}

@@ -1,0 +1,241 @@
+import Foundation
+import Host
+import TestSupport
+import Testing
+
+/// Live migration by curl: a VM moves between processes while its guest counts.
+@Suite(.serialized, .timeLimit(.minutes(3))) struct MigrationTests {
+    /// A guest that counts in a register and writes the count into one page after the other, checks each page's count from
+    /// before, and tells the lowest byte to its serial port; 0xEE at port 0x80 and a halt where memory is not as it was.
+    private static let counter = TinyKernel([
+        0x31, 0xC9,  // xor ecx, ecx
+        0x41,  // next: inc ecx
+        0x89, 0xC8,  // mov eax, ecx
+        0x25, 0xFF, 0x03, 0x00, 0x00,  // and eax, 0x3ff
+        0xC1, 0xE0, 0x0C,  // shl eax, 12
+        0x05, 0x00, 0x00, 0x40, 0x00,  // add eax, 0x400000
+        0x8B, 0x10,  // mov edx, [eax]
+        0x85, 0xD2,  // test edx, edx
+        0x74, 0x0A,  // jz first
+        0x81, 0xC2, 0x00, 0x04, 0x00, 0x00,  // add edx, 0x400
+        0x39, 0xCA,  // cmp edx, ecx
+        0x75, 0x14,  // jne wrong
+        0x89, 0x08,  // first: mov [eax], ecx
+        0x66, 0xBA, 0xFD, 0x03,  // wait: mov dx, 0x3fd
+        0xEC,  // in al, dx
+        0xA8, 0x20,  // test al, 0x20
+        0x74, 0xF7,  // jz wait
+        0x66, 0xBA, 0xF8, 0x03,  // mov dx, 0x3f8
+        0x88, 0xC8,  // mov al, cl
+        0xEE,  // out dx, al
+        0xEB, 0xCC,  // jmp next
+        0xF4,  // wrong: hlt
+        0xEB, 0xFD,  // jmp wrong
+    ])
+
+    private struct Pair {
+        let scratch: ScratchDirectory
+        let serial: String
+        let socket: String
+
+        init(_ name: String) throws {
+            scratch = try ScratchDirectory(name)
+            serial = scratch.path("serial")
+            socket = scratch.path("move")
+        }
+
+        func config(_ memory: String = #""size":33554432"#, _ more: String = "") throws -> String {
+            let kernel = try scratch.write("kernel", MigrationTests.counter.elf)
+            return #"{"cpus":{"boot_vcpus":1,"max_vcpus":1},"memory":{\#(memory)},"console":{"mode":"Off"},"#
+                + #""payload":{"kernel":"\#(kernel)"},"serial":{"mode":"File","file":"\#(serial)"}\#(more)}"#
+        }
+
+        /// The count so far: bytes that each follow the one before; nil where one does not.
+        var count: Int? {
+            guard let data = try? Data(contentsOf: URL(filePath: serial)) else { return 0 }
+            for (index, byte) in data.enumerated() where byte != UInt8(truncatingIfNeeded: index + 1) { return nil }
+            return data.count
+        }
+
+        /// Waits until the guest has counted on.
+        func expectProgress(_ evidence: @autoclosure () -> String) {
+            let before = count ?? 0
+            #expect(Deadline.seconds(10).wait { (count ?? 0) > before + 100 }, "stuck at \(before): \(evidence())")
+        }
+
+        /// Moves the VM from one process to the other.
+        func move(_ first: TestVMM, _ second: TestVMM, _ options: String = "", status: Int = 204) throws {
+            let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(socket)"}"#)
+            #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: socket) })
+            // Everything answers meanwhile.
+            #expect(try second.curl("GET", "vmm.ping").status == 200)
+            #expect(try second.curl("GET", "vm.migration").json.state.string == "waiting")
+            try first.expect(status, "PUT", "vm.send-migration", #"{"destination_url":"unix:\#(socket)"\#(options)}"#)
+            if status == 204 { #expect(try receiver.reply().status == 204, "\(second.evidence)") }
+        }
+    }
+
+    /// `vm.receive-migration` as it waits.
+    private final class Receiver {
+        private let connection: RawConnection
+
+        init(_ vmm: TestVMM, _ body: String) throws {
+            connection = try RawConnection(vmm.socket)
+            try connection.send("PUT", "vm.receive-migration", body)
+        }
+
+        func reply() throws -> APIReply { try connection.reply(by: .seconds(30)) }
+    }
+
+    /// Back and forth, with disk and vsock at the same paths: the count neither gaps nor repeats, and memory is what it was.
+    @Test(arguments: ["", #","connections":4"#, #","bandwidth":67108864,"downtime_ms":50"#, #","local":true"#])
+    func aGuestMovesBackAndForth(_ options: String) throws {
+        let pair = try Pair("migration")
+        let disk = try pair.scratch.sparse("disk", bytes: 1 << 20)
+        let memory = #""size":33554432,"shared":\#(options.contains("local"))"#
+        let more =
+            #","disks":[{"path":"\#(disk)","image_type":"Raw"}],"vsock":{"cid":5,"socket":"\#(pair.scratch.path("vsock"))"}"#
+        var first = try TestVMM(selfTest: nil)
+        var second = try TestVMM(selfTest: nil)
+        try first.put("vm.create", pair.config(memory, more))
+        try first.put("vm.boot")
+        var times: [Int] = []
+        for turn in 0..<6 {
+            pair.expectProgress(first.evidence)
+            try pair.move(first, second, options)
+            #expect(try second.state() == "Running", "\(second.evidence)")
+            #expect(try first.state() == nil && !first.threads.contains("vcpu0"))
+            let there = try first.expect(200, "GET", "vm.migration").json
+            #expect(there.state.string == "moved" && there.owner.string == "destination")
+            times.append(there.downtime_ms.int ?? -1)
+            let here = try second.expect(200, "GET", "vm.migration").json
+            #expect(here.token.string == there.token.string && here.owner.string == "destination")
+            pair.expectProgress("turn \(turn): \(second.evidence)")
+            #expect(pair.count != nil, "the count has a gap or a repeat after turn \(turn)")
+            swap(&first, &second)
+        }
+        print("downtimes in ms with {\(options)}: \(times)")
+        #expect(times.allSatisfy { $0 >= 0 && $0 < 3000 })
+        // A migrated guest may be paused, resumed and deleted like any other.
+        try first.put("vm.pause")
+        try first.put("vm.resume")
+        try first.put("vm.delete")
+        #expect(pair.count != nil)
+    }
+
+    @Test func aPausedVMStaysPaused() throws {
+        let pair = try Pair("paused")
+        let (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+        try first.put("vm.create", pair.config())
+        try first.put("vm.boot")
+        pair.expectProgress(first.evidence)
+        try first.put("vm.pause")
+        try pair.move(first, second)
+        #expect(try second.state() == "Paused")
+        let before = pair.count
+        try second.put("vm.resume")
+        pair.expectProgress(second.evidence)
+        #expect(pair.count != nil && before != nil)
+    }
+
+    /// A destination that cannot have what the machine needs: it says so, and the guest goes on here.
+    @Test func whatCannotBeHadThereLeavesTheGuestHere() throws {
+        let pair = try Pair("refused")
+        let disk = try pair.scratch.sparse("disk", bytes: 1 << 20)
+        let (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+        try first.put(
+            "vm.create", pair.config(#""size":33554432"#, #","disks":[{"path":"\#(disk)","image_type":"Raw"}]"#))
+        try first.put("vm.boot")
+        pair.expectProgress(first.evidence)
+        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
+        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        // What a check says, nothing moving.
+        let target = #"{"destination_url":"unix:\#(pair.socket)"}"#
+        let good = try first.expect(200, "PUT", "vm.migration.check", target).json
+        #expect(good.possible.value as? Bool == true && good.reasons.count == 0)
+        try FileManager.default.moveItem(atPath: disk, toPath: disk + ".away")
+        let bad = try first.expect(200, "PUT", "vm.migration.check", target).json
+        #expect(bad.possible.value as? Bool == false && bad.reasons[0].string?.contains(disk) == true)
+        let refusal = try first.expect(500, "PUT", "vm.send-migration", target)
+        #expect(refusal.text.contains(disk), "\(refusal.text)")
+        #expect(try receiver.reply().text.contains(disk))
+        #expect(try first.state() == "Running" && second.state() == nil)
+        pair.expectProgress(first.evidence)
+        #expect(try first.curl("GET", "vm.migration").json.state.string == "returned")
+
+        // The image is back.
+        try FileManager.default.moveItem(atPath: disk + ".away", toPath: disk)
+        try pair.move(first, second)
+        pair.expectProgress(second.evidence)
+        #expect(pair.count != nil)
+    }
+
+    @Test func itCanBeCalledOff() throws {
+        let pair = try Pair("cancel")
+        let (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+        #expect(try first.curl("PUT", "vm.migration.cancel").status == 404)
+        #expect(try first.curl("GET", "vm.migration").status == 404)
+        // A receiver that nobody comes to.
+        let idle = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
+        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        #expect(try second.curl("PUT", "vm.create", pair.config()).status == 500)
+        try second.put("vm.migration.cancel")
+        #expect(try idle.reply().text.contains("cancelled"))
+
+        try first.put("vm.create", pair.config())
+        try first.put("vm.boot")
+        pair.expectProgress(first.evidence)
+        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
+        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        let sender = try RawConnection(first.socket)
+        // So slow a line that it does not end by itself.
+        try sender.send(
+            "PUT", "vm.send-migration",
+            #"{"destination_url":"unix:\#(pair.socket)","bandwidth":1048576,"downtime_ms":1,"auto_converge":false}"#)
+        #expect(
+            Deadline.seconds(10).wait {
+                (try? first.curl("GET", "vm.migration").json.state.string) == "copying"
+            })
+        // What would change the machine has to wait.
+        let refused = try first.expect(500, "PUT", "vm.pause").text
+        #expect(refused.contains("vm.migration.cancel"))
+        #expect(try first.expect(200, "GET", "vm.info").json.migration.role.string == "source")
+        try first.put("vm.migration.cancel")
+        #expect(try sender.reply().text.contains("cancelled"))
+        #expect(try receiver.reply().status == 500)
+        #expect(try first.state() == "Running" && second.state() == nil)
+        pair.expectProgress(first.evidence)
+        try pair.move(first, second)
+        pair.expectProgress(second.evidence)
+        #expect(pair.count != nil)
+    }
+
+    @Test func whatThisVersionDoesNotDoIsRefusedByName() throws {
+        let vmm = try TestVMM()
+        func refusal(_ name: String, _ body: String, _ status: Int = 400) throws -> String {
+            try vmm.expect(status, "PUT", name, body).text
+        }
+        let url = #""destination_url":"unix:/tmp/x""#
+        for (field, value) in [
+            ("tls_dir", #""/x""#), ("memory_mode", #""Postcopy""#), ("disks", #""mirror""#), ("compression", "true"),
+        ] {
+            #expect(try refusal("vm.send-migration", #"{\#(url),"\#(field)":\#(value)}"#).contains("$.\(field)"))
+        }
+        #expect(
+            try refusal("vm.receive-migration", #"{"receiver_url":"unix:/x","tls_dir":"/y"}"#).contains("$.tls_dir"))
+        #expect(try refusal("vm.send-migration", "{}").contains("$.destination_url: missing"))
+        #expect(try refusal("vm.send-migration", #"{\#(url),"connections":129}"#).contains("$.connections"))
+        #expect(try refusal("vm.send-migration", #"{\#(url),"local":true,"connections":2}"#).contains("$.connections"))
+        #expect(try refusal("vm.send-migration", #"{"destination_url":"http://x"}"#).contains("$.destination_url"))
+        #expect(try refusal("vm.receive-migration", #"{"receiver_url":"tcp:1"}"#).contains("$.receiver_url"))
+        #expect(try refusal("vm.send-migration", "{\(url)}", 404).contains("VM is not created"))
+        #expect(try refusal("vm.migration.resolve", #"{"token":"x","action":"discard"}"#, 404).contains("token"))
+        #expect(try refusal("vm.migration.resolve", #"{"token":"x","action":"both"}"#).contains("run-here, discard"))
+        // Private memory has no descriptor, and nobody listens.
+        try vmm.put("vm.create", vmm.config())
+        try vmm.put("vm.boot")
+        #expect(try refusal("vm.send-migration", #"{\#(url),"local":true}"#).contains(#"\"shared\": true"#))
+        #expect(try refusal("vm.send-migration", #"{"destination_url":"unix:/nowhere/x"}"#, 500).contains("ENOENT"))
+        #expect(try vmm.state() == "Running")
+    }
+}
