@@ -45,7 +45,7 @@ import Testing
     @Test func noStepOfTheSourceMatters() throws {
         let scratch = try ScratchDirectory("source")
         let steps = try Move(scratch).source.steps.taken
-        #expect(steps >= 8)
+        #expect(steps >= 7)
         for step in 1...steps {
             var setting = Move.Setting()
             setting.sourceFails = step
