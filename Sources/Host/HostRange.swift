@@ -28,8 +28,8 @@ package struct HostRange: @unchecked Sendable {
         self.count = count
     }
 
-    /// The address of its first byte.
-    var address: UInt { unsafe UInt(bitPattern: base) }
+    /// Where it begins, for the kernel's calls that take addresses as numbers.
+    package var address: UInt { unsafe UInt(bitPattern: base) }
 
     /// A part of the range, which has to lie in it.
     package func part(_ range: Range<Int>) -> HostRange {

@@ -169,6 +169,8 @@ package struct RestoreRequest: Sendable, Equatable {
     package var resume = false
     /// How it gets its memory.
     package var memoryMode = MemoryMode.copy
+    /// Whether, on demand, the pages that the last guest from the snapshot touched are read ahead, and this one's noted.
+    package var prefetch = true
     /// The interfaces that get descriptors, in the order of the descriptors.
     package var net: [NetDescriptors] = []
     /// What of the host the VM gets in place of what it had; nil for nothing.
@@ -235,6 +237,7 @@ package struct RestoreRequest: Sendable, Equatable {
         prefault = reader.bool("prefault", default: false)
         resume = reader.bool("resume", default: false)
         memoryMode = reader.choice("memory_restore_mode", default: .copy)
+        prefetch = reader.bool("prefetch", default: true)
         for card in reader.sections("net_fds") {
             let id = card.requiredText("id", "the id of a network interface")
             // The numbers that their sender has them by say nothing here but how many there are.
@@ -250,6 +253,8 @@ package struct RestoreRequest: Sendable, Equatable {
                 .invalid, reader.path.key("prefault"),
                 "all memory at once contradicts memory_restore_mode OnDemand; leave one of them out")
         }
-        reader.finish(["source_url", "prefault", "resume", "memory_restore_mode", "net_fds", "overrides", "disks"])
+        reader.finish([
+            "source_url", "prefault", "resume", "memory_restore_mode", "prefetch", "net_fds", "overrides", "disks",
+        ])
     }
 }

@@ -54,6 +54,8 @@ import Testing
         (["vmm", "--restore", "resume=on"], 64, "--restore source_url: missing", "give a URL like file:///"),
         (["vmm", "--restore", "source_url=file:///x", "--kernel", "/x"], 64, "--restore: ", "give --restore alone"),
         (["run", "spec.json", "--restore", "/x"], 64, "--restore: ", "leave out one of them"),
+        (["vmm", "--restore", "source_url=file:///x,prefetch=maybe"], 64, "--restore", "prefetch"),
+        (["run", "spec.json", "--no-prefetch"], 64, "--override, ", "--no-prefetch are for a snapshot"),
         (["run", "--restore", "/nowhere/at/all"], 65, "/nowhere/at/all: ", "name that of a snapshot"),
     ])
     func refusesASnapshotThatIsNone(_ words: [String], _ status: Int32, _ problem: String, _ remedy: String) throws {

@@ -19,6 +19,18 @@ import Testing
                 == #"{"destination_url":"tcp:h:1","timeout_strategy":"Cancel"}"#)
     }
 
+    @Test func aRestoreReadsAheadUnlessItIsToldNotTo() throws {
+        let list = "source_url=file:///s,memory_restore_mode=ondemand"
+        #expect(try RestoreRequest.parse(flag: list).prefetch)
+        #expect(try !RestoreRequest.parse(flag: list + ",prefetch=off").prefetch)
+        let body = Array(#"{"source_url":"file:///s","prefetch":false}"#.utf8)
+        #expect(try !RestoreRequest.parse(body).config.prefetch)
+        let error = #expect(throws: SpecError.self) {
+            try RestoreRequest.parse(Array(#"{"source_url":"file:///s","prefetch":1}"#.utf8))
+        }
+        #expect(error?.description.contains("$.prefetch") == true, "\(error as Any)")
+    }
+
     @Test(arguments: [
         (RequestFlags.disk, "pth=/a", "add: key 'pth': unknown; did you mean 'path'?"),
         (.disk, "readonly=maybe", "add: key 'readonly': got \"maybe\", expected on, off, true or false"),

@@ -1,4 +1,5 @@
 import Host
+import Snapshot
 import Spec
 import VirtioNet
 
@@ -19,6 +20,8 @@ final class CreatedVM {
     var backends: Backends?
     /// The guest's life at hand; nil while it is off.
     var instance: MachineInstance?
+    /// What goes on beside a guest whose memory comes on demand; nil for others.
+    var paging: MemoryPaging?
     /// Tap queues that clients sent, by the id of their interface.
     var taps: [String: AdoptedTaps] = [:]
     /// Whether the guest stands still.

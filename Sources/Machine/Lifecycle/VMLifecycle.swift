@@ -109,6 +109,7 @@ extension VMM {
             content.plan = vm?.backends?.plan ?? vm?.plan
             content.instance = vm?.instance
             content.lines = vm?.lines
+            content.paging = vm?.paging
             content.state = state
         }
     }
@@ -166,6 +167,8 @@ extension VMM {
         guard let vm, let instance = vm.instance else { return true }
         noteProgress()
         let clean = instance.stop()
+        vm.paging?.stop()
+        vm.paging = nil
         finishRemovals(vm, instance)
         if !clean { logger.error("a vCPU did not leave the guest; the process's end will take it along") }
         // Messages of this life that still come are not heard.
@@ -179,7 +182,9 @@ extension VMM {
     func shutDown() {
         guard let vm, vm.instance != nil || vm.backends != nil else { return }
         _ = endLife()
-        vm.backends = nil
+        // Of a life that did not begin.
+        vm.paging?.stop()
+        (vm.backends, vm.paging) = (nil, nil)
         publish()
         emit(.shutdown)
     }
@@ -238,6 +243,7 @@ extension VMM {
         guard vm?.isPaused == true else { throw VMError(.failed, ["VM is not paused"]) }
         emit(.resuming)
         try instance.resume()
+        vm?.paging?.guestRuns()
         vm?.isPaused = false
         publish()
         logger.info("the guest runs on")

@@ -154,7 +154,7 @@ extension VMM {
         let source = MachineSource(document: document, creation: creation) { [controller] memory in
             switch request.memoryMode {
             case .copy: try chain.copyMemory(into: memory.snapshotRegions) { controller.isEnding }
-            case .onDemand: try chain.mapMemory(into: memory.snapshotRegions)
+            case .onDemand: vm.paging = try self.page(chain, into: memory.snapshotRegions, request)
             }
         }
         do {

@@ -1,3 +1,4 @@
+import Snapshot
 import Spec
 import Synchronization
 
@@ -19,6 +20,8 @@ package final class VMStatus: Sendable {
         var instance: MachineInstance?
         /// The guest's character devices.
         var lines: ConsoleBackends?
+        /// What goes on beside a guest whose memory comes on demand.
+        var paging: MemoryPaging?
     }
 
     private let content = Mutex(Content())

@@ -9,10 +9,17 @@ extension VMStatus {
         let readings = read { content in
             content.instance?.transports.map { (id: $0.id, counters: $0.device.reading.counters) }
         }
+        let paging = read { $0.paging }?.reading
         guard let readings else { return nil }
         var devices = JSONObject()
         for (id, counters) in readings where !counters.isEmpty {
             devices[id] = .members(counters.map { ($0.name, .integer($0.value)) })
+        }
+        if let paging {
+            devices["__memory"] = .members([
+                ("prefetched_bytes", .integer(paging.prefetchedBytes)),
+                ("touched_pages", .integer(paging.touchedPages)),
+            ])
         }
         return .object(devices)
     }

@@ -162,4 +162,6 @@ package enum SnapshotFile {
     package static let memory = "memory.bin"
     /// Which pages are in it, with checksums.
     package static let memoryMap = "memory.map"
+    /// What the last guest from it touched first; no part of the snapshot, and listed nowhere.
+    package static let workingSet = "working-set"
 }

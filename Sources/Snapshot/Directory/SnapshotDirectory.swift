@@ -96,7 +96,7 @@ extension SnapshotDirectory {
         return (file, UInt64(clamping: status.size))
     }
 
-    private static func read(_ path: String, limit: Int) throws(SnapshotError) -> [UInt8] {
+    static func read(_ path: String, limit: Int) throws(SnapshotError) -> [UInt8] {
         let (file, length) = try openFile(path)
         guard length <= UInt64(limit) else {
             throw SnapshotError(.length, file: path, "\(length) bytes are more than such a file has (\(limit))")

@@ -68,7 +68,7 @@ package enum RequestFlags: Sendable, CaseIterable {
         flag: "--restore", section: "restore",
         keys: [
             Key("source_url", .text), Key("prefault", .toggle), Key("resume", .toggle),
-            Key("memory_restore_mode", .words(["copy": "Copy", "ondemand": "OnDemand"])),
+            Key("memory_restore_mode", .words(["copy": "Copy", "ondemand": "OnDemand"])), Key("prefetch", .toggle),
             Key("net_fds", .namedIntegers("id", "fds")),
             Key("disks", .words(["reflink": "reflink", "copy": "copy"])),
         ])

@@ -29,6 +29,8 @@ struct RunCommand: ParsableCommand {
 
     @Flag(help: "Read the snapshot's memory page by page, as the guest touches it.") var onDemand = false
 
+    @Flag(help: "With --on-demand, read nothing ahead, and leave no working set.") var noPrefetch = false
+
     @OptionGroup var logging: LoggingOptions
 
     @OptionGroup var api: APIOptions
@@ -41,13 +43,16 @@ struct RunCommand: ParsableCommand {
     private func start() throws -> VMStart {
         var options = RestoreOptions()
         (options.overrides, options.disks, options.isOnDemand) = (overrides, disks, onDemand)
-        guard restore != nil || options.isEmpty else {
-            throw UsageError("--override, --disks and --on-demand are for a snapshot: name its directory by --restore")
+        guard restore != nil || options.isEmpty && !noPrefetch else {
+            throw UsageError(
+                "--override, --disks, --on-demand and --no-prefetch are for a snapshot: name its directory by --restore"
+            )
         }
         switch (spec, restore) {
         case (let spec?, nil): return .boot(try SpecFile.read(spec))
         case (nil, let directory?):
             var request = try RestoreRequest.parse(directory: directory, options)
+            request.prefetch = !noPrefetch
             request.resume = true
             return .restore(request)
         case (nil, nil):

@@ -75,7 +75,10 @@ struct MachineFlags: ParsableArguments {
     @Option(help: "off|null|tty|pty|file=PATH|socket=PATH") var console: String?
     @Option(help: "off|null|tty|pty|file=PATH,iobase=PORT") var debugConsole: String?
     @Option(help: "cid=N,socket=PATH,id=ID") var vsock: String?
-    @Option(help: "source_url=file:///DIRECTORY,resume=on,prefault=on,memory_restore_mode=copy|ondemand,disks=copy")
+    @Option(
+        help:
+            "source_url=file:///DIRECTORY,resume=on,prefault=on,memory_restore_mode=copy|ondemand,prefetch=off,disks=copy"
+    )
     var restore: String?
     @Option(
         name: .customLong("override"),
