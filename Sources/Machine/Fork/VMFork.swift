@@ -128,6 +128,8 @@ extension VMM {
         }
         let restore = JSONValue.members([
             ("source_url", .string("file://\(path)")), ("memory_restore_mode", .string("OnDemand")),
+            // The memory was written just now, and its directory goes.
+            ("prefetch", .bool(false)),
             ("overrides", child.overrides?.json),
         ])
         try link.send(restore.text())
