@@ -1,15 +1,21 @@
+import Spec
+
 /// A command line that is understood without the argument parser.
 ///
 /// The library describes a command to itself by reflection before it parses one, for which the runtime looks through all
 /// conformances of the executable: that takes longer than all else on the way to a VM or to a socket that answers. So
-/// the plain lines that VMs are started with many times, `run SPEC` and `vmm --api-socket PATH` with options in full,
-/// are recognised here. Everything else, each mistake and each question for help included, goes to the library.
+/// the plain lines that VMs are started with many times, `run SPEC`, `run --restore DIRECTORY`, `vmm --restore LIST` and
+/// `vmm --api-socket PATH` with options in full, are recognised here. Everything else, each mistake and each question
+/// for help included, goes to the library.
 enum QuickCommand: Equatable {
     /// `swiftlet run SPEC`
     case run(spec: String, SessionOptions)
+    /// `swiftlet run --restore DIRECTORY`
+    case goOn(directory: String, SessionOptions)
+    /// `swiftlet vmm --restore LIST`
+    case restore(list: String, SessionOptions)
     /// `swiftlet vmm` that waits for clients to create a VM.
     case wait(SessionOptions)
-
     /// `swiftlet vmm` that another one starts for a VM that is made of its own: the number of the link to that.
     case forked(SessionOptions, link: Int32)
 
@@ -20,13 +26,14 @@ enum QuickCommand: Equatable {
         if runs || words.first == "vmm" { words.removeFirst() }
         var options = SessionOptions()
         var spec: String?
+        var snapshot: String?
         var link: Int32?
         while let word = words.popFirst() {
             if word.hasPrefix(Self.linkOption), !runs, link == nil {
                 link = Int32(word.dropFirst(Self.linkOption.count))
                 guard link != nil else { return nil }
             } else if word.hasPrefix("--") {
-                guard Self.take(word, &words, into: &options, runs: runs) else { return nil }
+                guard Self.take(word, &words, &options, &snapshot, runs: runs) else { return nil }
             } else if let count = Self.verbosity(word) {
                 options.verbosity += count
             } else {
@@ -35,12 +42,13 @@ enum QuickCommand: Equatable {
             }
         }
         guard options.mistake == nil else { return nil }
-        if runs {
-            guard let spec else { return nil }
-            self = .run(spec: spec, options)
-        } else {
-            guard options.apiSocket != nil else { return nil }
+        switch (spec, snapshot, link) {
+        case (let spec?, nil, nil): self = .run(spec: spec, options)
+        case (nil, let snapshot?, nil):
+            self = runs ? .goOn(directory: snapshot, options) : .restore(list: snapshot, options)
+        case (nil, nil, let link) where !runs && options.apiSocket != nil:
             self = link.map { .forked(options, link: $0) } ?? .wait(options)
+        default: return nil
         }
     }
 
@@ -59,7 +67,8 @@ enum QuickCommand: Equatable {
 
     /// Takes an option and its value; false for one that is not known here, given twice, or without a plain value.
     private static func take(
-        _ word: String, _ words: inout ArraySlice<String>, into options: inout SessionOptions, runs: Bool
+        _ word: String, _ words: inout ArraySlice<String>, _ options: inout SessionOptions, _ snapshot: inout String?,
+        runs: Bool
     ) -> Bool {
         // NAME VALUE, or NAME=VALUE in one word.
         let halves = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
@@ -77,6 +86,7 @@ enum QuickCommand: Equatable {
         case "--event-monitor": return set(&options.eventMonitor, value)
         case "--log-file": return set(&options.logFile, value)
         case "--self-test": return set(&options.selfTest, value)
+        case "--restore": return set(&snapshot, value)
         case "--seccomp": return !runs && value == "false"
         default: return false
         }
@@ -98,6 +108,10 @@ enum QuickCommand: Equatable {
     func perform() -> Int32 {
         switch self {
         case .run(let spec, let options): VMSession.run(options, spec: spec) { .boot(try SpecFile.read(spec)) }
+        case .goOn(let directory, let options):
+            VMSession.run(options) { .restore(try RunCommand.request(directory, RestoreOptions())) }
+        case .restore(let list, let options):
+            VMSession.run(options, words: FlagPlaces.words) { .restore(try RestoreRequest.parse(flag: list)) }
         case .wait(let options): VMSession.run(options, words: FlagPlaces.words) { nil }
         case .forked(let options, let number): VMSession.run(options, linkedBy: number)
         }

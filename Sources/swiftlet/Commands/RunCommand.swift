@@ -40,6 +40,13 @@ struct RunCommand: ParsableCommand {
         throw ExitCode(status)
     }
 
+    /// What `--restore` asks for: the guest goes on at once.
+    static func request(_ directory: String, _ options: RestoreOptions) throws(SpecError) -> RestoreRequest {
+        var request = try RestoreRequest.parse(directory: directory, options)
+        request.resume = true
+        return request
+    }
+
     private func start() throws -> VMStart {
         var options = RestoreOptions()
         (options.overrides, options.disks, options.isOnDemand) = (overrides, disks, onDemand)
@@ -51,9 +58,8 @@ struct RunCommand: ParsableCommand {
         switch (spec, restore) {
         case (let spec?, nil): return .boot(try SpecFile.read(spec))
         case (nil, let directory?):
-            var request = try RestoreRequest.parse(directory: directory, options)
+            var request = try Self.request(directory, options)
             request.prefetch = !noPrefetch
-            request.resume = true
             return .restore(request)
         case (nil, nil):
             throw UsageError(
