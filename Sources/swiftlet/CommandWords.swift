@@ -7,7 +7,7 @@ enum CommandWords {
     /// Options that may be given several times; of `cloud-hypervisor`'s those that name one device each.
     private static let repeatable: Set = [
         "--disk", "--net", "--fs", "--generic-vhost-user", "--pmem", "--device", "--user-device", "--vdpa", "--numa",
-        "--memory-zone", "--pci-segment", "--rate-limit-group", "--landlock-rules",
+        "--memory-zone", "--pci-segment", "--rate-limit-group", "--landlock-rules", "--override",
     ]
 
     /// What is wrong with words before they are parsed; nil if nothing is.

@@ -74,6 +74,14 @@ import Testing
         #expect(result.ending == .exited(65) && !result.errors.contains("twice"), "\(result)")
     }
 
+    /// Each names another resource.
+    @Test func overridesAreSeveral() throws {
+        let result = try Swiftlet.run([
+            "run", "--restore", "/no/snapshot", "--override", "disks.a.path=/no/a", "--override", "disks.b.path=/no/b",
+        ])
+        #expect(result.ending != .exited(64) && result.errors.contains("/no/snapshot"), "\(result)")
+    }
+
     @Test func aFileWithADashIsNoQuestionForHelp() throws {
         for words in [["run", "-dash.json"], ["check", "-hash.json"], ["vmm", "-dash"]] {
             expectRefusal(try Swiftlet.run(words), 64, "unknown option '\(words[1])'", "./\(words[1])")
