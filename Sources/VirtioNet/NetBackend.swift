@@ -71,6 +71,18 @@ package final class NetBackend: Sendable {
         attached.withLock { $0 = again }
     }
 
+    /// Sends a reverse ARP request (RFC 903) in the guest's name, by which switches learn behind which port it is.
+    func announce(_ mac: [UInt8]) {
+        guard let queue = queues.first, mac.count == 6 else { return }
+        var packet = [UInt8](repeating: 0, count: TapQueue.headerSize)
+        // To everybody; RARP, Ethernet and IPv4 addresses, the request; who asks, and about whom.
+        packet += [UInt8](repeating: 0xFF, count: 6) + mac + [0x80, 0x35]
+        packet += [0, 1, 8, 0, 6, 4, 0, 3] + mac + [0, 0, 0, 0] + mac + [0, 0, 0, 0]
+        packet += [UInt8](repeating: 0, count: TapQueue.headerSize + 60 - packet.count)
+        // One that is lost is no loss: the guest's own packets say the same.
+        _ = try? queue.tap.file.write(packet.span)
+    }
+
     private static func attach(_ settings: NetSettings) throws(NetError) -> ([Queue], String) {
         var queues: [Queue] = []
         // The field that asks for the step at hand.

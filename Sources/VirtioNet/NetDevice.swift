@@ -33,6 +33,7 @@ package final class NetDevice: VirtioDevice {
         static let mergeableBuffers: UInt64 = 1 << 15
         static let status: UInt64 = 1 << 16
         static let controlQueue: UInt64 = 1 << 17
+        static let announce: UInt64 = 1 << 21
         static let multiQueue: UInt64 = 1 << 22
     }
 
@@ -49,7 +50,7 @@ package final class NetDevice: VirtioDevice {
         }
         // Linux takes UDP fragmentation back from 4.14 on but still accepts packets of guests that do it.
         if settings.offloadChecksum, settings.offloadUFO { features |= Feature.guestUFO | Feature.hostUFO }
-        features |= Feature.controlQueue
+        features |= Feature.controlQueue | Feature.announce
         if settings.pairs > 1 { features |= Feature.multiQueue }
         self.features = features
         queueSizes = Array(repeating: settings.queueSize, count: 2 * max(settings.pairs, 1)) + [64]
@@ -60,7 +61,8 @@ package final class NetDevice: VirtioDevice {
         let pairs = UInt16(clamping: settings.pairs)
         let mtu = UInt16(clamping: settings.mtu ?? 1500)
         // The link is always up (VIRTIO_NET_S_LINK_UP).
-        return settings.mac + [1, 0] + [pairs, mtu].flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] }
+        return settings.mac + [self.pairs.isAnnouncing ? 3 : 1, 0]
+            + [pairs, mtu].flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] }
     }
 
     package func writeConfiguration(offset: Int, bytes: [UInt8]) {}
@@ -94,6 +96,20 @@ package final class NetDevice: VirtioDevice {
             throw error
         }
         workers.withLock { $0 = started }
+        if pairs.isAnnouncing {
+            if activation.features & Feature.announce != 0 {
+                activation.transport.configurationChanged()
+            } else {
+                pairs.isAnnouncing = false
+            }
+        }
+    }
+
+    /// Has the network learn where the guest is now: a packet in its name from the tap at once, and the guest's own
+    /// announcement when it goes on. While the device stands still.
+    package func announceArrival() {
+        pairs.isAnnouncing = true
+        backend.announce(settings.mac)
     }
 
     private static func start(_ name: String, _ body: consuming sending NetWorker) throws(VirtioError) -> QueueWorker<
@@ -126,7 +142,10 @@ package final class NetDevice: VirtioDevice {
         }
     }
 
-    package func reset() { pairs.count = 1 }
+    package func reset() {
+        pairs.count = 1
+        pairs.isAnnouncing = false
+    }
 
     package func save(to document: inout StateDocument, as name: String) throws(SnapshotError) {
         try document.add(NetState(pairs: pairs.count), as: name)

@@ -234,6 +234,10 @@ struct NetWorker: WorkerBody, ~Copyable {
             if command.kind == 4, command.number == 0, let pairs = chain.read(UInt16.self, at: 2) {
                 accepted = Self.usePairs(Int(pairs), backend)
                 if accepted { active.count = Int(pairs) }
+            } else if command.kind == 3, command.number == 0, active.isAnnouncing {
+                // The driver has announced itself (VIRTIO_NET_CTRL_ANNOUNCE_ACK).
+                active.isAnnouncing = false
+                accepted = true
             }
             return chain.write(UInt8(accepted ? 0 : 1), at: 0) ? 1 : 0
         }

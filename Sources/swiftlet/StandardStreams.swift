@@ -7,6 +7,8 @@ enum StandardStreams {
     static func out(_ line: String) -> Bool { write(Array((line + "\n").utf8), to: 1) }
     /// Writes a line to standard error.
     static func error(_ line: String) { _ = write(Array((line + "\n").utf8), to: 2) }
+    /// Writes a text to standard error as it is.
+    static func errorAsItIs(_ text: String) { _ = write(Array(text.utf8), to: 2) }
     /// Writes bytes to standard output as they are; false when nobody reads them any more.
     static func write(_ bytes: [UInt8]) -> Bool { write(bytes, to: 1) }
 

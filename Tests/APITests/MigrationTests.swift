@@ -1,5 +1,7 @@
 import Foundation
+import Glibc
 import Host
+import Synchronization
 import TestSupport
 import Testing
 
@@ -237,5 +239,167 @@ import Testing
         #expect(try refusal("vm.send-migration", #"{\#(url),"local":true}"#).contains(#"\"shared\": true"#))
         #expect(try refusal("vm.send-migration", #"{"destination_url":"unix:/nowhere/x"}"#, 500).contains("ENOENT"))
         #expect(try vmm.state() == "Running")
+    }
+
+    /// A line between two processes that knows frames and closes at one of a kind, before or after it passes.
+    private final class CuttingLine: Sendable {
+        private let listener: StreamListener
+        private let stop: EventFD
+        private let threads = Mutex<[Thread]>([])
+
+        /// - Parameter kind: of the frame, as the protocol numbers them: 13 is the commit, 14 its answer.
+        init(_ path: String, to target: String, at kind: UInt8) throws {
+            let listener = try StreamListener(.unix(path))
+            let stop = try EventFD()
+            (self.listener, self.stop) = (listener, stop)
+            let started = try Thread("line") {
+                guard let client = try? listener.accept(within: 20_000, heeding: stop),
+                    let server = try? StreamConnection.connect(.unix(target), within: 2000, heeding: stop)
+                else { return }
+                let back = try? Thread("back") { Self.relay(server, client, kind, stop) }
+                Self.relay(client, server, kind, stop)
+                back?.join()
+            }
+            threads.withLock { $0.append(started) }
+        }
+
+        deinit { stop.signal() }
+
+        private static func relay(_ from: StreamConnection, _ to: StreamConnection, _ kind: UInt8, _ stop: EventFD) {
+            defer {
+                from.shutDown()
+                to.shutDown()
+            }
+            guard let room = try? ScratchMemory(count: 4 << 20) else { return }
+            while (try? from.receive(into: room.range.part(0..<32), within: nil, heeding: stop)) != nil {
+                let head = room.bytes(0..<32)
+                if head[4] == kind { return }
+                let length = (0..<4).reduce(0) { $0 | Int(head[16 + $1]) << (8 * $1) }
+                guard length <= (4 << 20) - 32,
+                    (try? from.receive(into: room.range.part(32..<32 + length), within: 5000, heeding: stop)) != nil,
+                    (try? to.send(room.range.part(0..<32 + length), within: 5000, heeding: stop)) != nil
+                else { return }
+            }
+        }
+    }
+
+    /// The connection breaks at the commit: nobody runs, until a person says who.
+    @Test(arguments: [UInt8(13), 14]) func aLostAnswerWaitsForAPersonsWord(_ kind: UInt8) throws {
+        let pair = try Pair("unresolved")
+        let disk = try pair.scratch.sparse("disk", bytes: 1 << 20)
+        let (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+        try first.put(
+            "vm.create", pair.config(#""size":33554432"#, #","disks":[{"path":"\#(disk)","image_type":"Raw"}]"#))
+        try first.put("vm.boot")
+        pair.expectProgress(first.evidence)
+        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
+        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        let line = try CuttingLine(pair.scratch.path("line"), to: pair.socket, at: kind)
+        let target = #"{"destination_url":"unix:\#(pair.scratch.path("line"))"}"#
+        let text = try first.expect(500, "PUT", "vm.send-migration", target).text
+        _ = line
+        #expect(text.contains("vm.migration.resolve"), "\(text)")
+        let arrived = try receiver.reply().status
+        // Without the commit nothing is there; with it the guest is, whether its answer came or not.
+        #expect(arrived == (kind == 13 ? 500 : 204), "\(second.evidence)")
+        #expect(try second.state() == (kind == 13 ? nil : "Running"))
+        let info = try first.expect(200, "GET", "vm.info").json
+        #expect(info.state.string == "Paused" && info.migration.owner.string == "unknown")
+        let token = try #require(info.migration.token.string)
+        #expect(try second.curl("GET", "vm.migration").json.token.string == token)
+        for refused in ["vm.resume", "vm.reboot", "vm.delete"] {
+            #expect(try first.expect(500, "PUT", refused).text.contains("vm.migration.resolve"))
+        }
+        #expect(try first.expect(500, "PUT", "vm.send-migration", target).text.contains("vm.migration.resolve"))
+        try first.expect(404, "PUT", "vm.migration.resolve", #"{"token":"00","action":"run-here"}"#)
+        if kind == 13 {
+            try first.put("vm.migration.resolve", #"{"token":"\#(token)","action":"run-here"}"#)
+            #expect(try first.state() == "Running")
+            pair.expectProgress(first.evidence)
+            #expect(try first.curl("GET", "vm.migration").json.state.string == "returned")
+        } else {
+            pair.expectProgress(second.evidence)
+            try first.put("vm.migration.resolve", #"{"token":"\#(token)","action":"discard"}"#)
+            #expect(try first.state() == nil)
+            pair.expectProgress(second.evidence)
+        }
+        #expect(pair.count != nil, "the count has a gap or a repeat")
+    }
+
+    /// Either process may be killed at any time: what is left is one guest that goes on, or none where it was the source.
+    @Test func eitherProcessMayDie() throws {
+        for delay in [0, 30, 120, 300] {
+            let pair = try Pair("killed")
+            let (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+            try first.put("vm.create", pair.config())
+            try first.put("vm.boot")
+            pair.expectProgress(first.evidence)
+            var receiver: Receiver? = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
+            #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+            let sender = try RawConnection(first.socket)
+            let slow = #""bandwidth":8388608,"downtime_ms":1,"auto_converge":false"#
+            try sender.send("PUT", "vm.send-migration", #"{"destination_url":"unix:\#(pair.socket)",\#(slow)}"#)
+            sleepThread(.milliseconds(delay))
+            second.child.kill()
+            receiver = nil
+            #expect(try sender.reply().status == 500)
+            #expect(try first.state() == "Running")
+            pair.expectProgress("after \(delay) ms: \(first.evidence)")
+
+            let third = try TestVMM(selfTest: nil)
+            let waiting = try Receiver(third, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
+            #expect(
+                Deadline.seconds(10).wait { (try? third.curl("GET", "vm.migration").json.state.string) == "waiting" })
+            try sender.send("PUT", "vm.send-migration", #"{"destination_url":"unix:\#(pair.socket)",\#(slow)}"#)
+            sleepThread(.milliseconds(delay))
+            first.child.kill()
+            if delay > 0 {
+                #expect(try waiting.reply().status == 500)
+                #expect(try third.state() == nil && !third.threads.contains("vcpu0"))
+            }
+            #expect(pair.count != nil)
+            _ = receiver
+        }
+    }
+
+    /// One that is stopped for a while and goes on loses nothing.
+    @Test func eitherProcessMayBeStoppedForAWhile() throws {
+        let pair = try Pair("stopped")
+        let (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+        try first.put("vm.create", pair.config())
+        try first.put("vm.boot")
+        pair.expectProgress(first.evidence)
+        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
+        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        let sender = try RawConnection(first.socket)
+        try sender.send(
+            "PUT", "vm.send-migration", #"{"destination_url":"unix:\#(pair.socket)","bandwidth":33554432}"#)
+        for vmm in [second, first, second] {
+            kill(vmm.child.id, SIGSTOP)
+            sleepThread(.milliseconds(700))
+            kill(vmm.child.id, SIGCONT)
+            sleepThread(.milliseconds(40))
+        }
+        #expect(try sender.reply().status == 204, "\(first.evidence)")
+        #expect(try receiver.reply().status == 204, "\(second.evidence)")
+        pair.expectProgress(second.evidence)
+        #expect(pair.count != nil)
+    }
+
+    /// A guest with a tap moves on one host: the source lets go of it before the destination takes it.
+    @Test(.enabled(if: access("/dev/net/tun", W_OK) == 0)) func aTapMovesAlong() throws {
+        let pair = try Pair("tap")
+        let name = "swm\(getpid() % 100_000)"
+        var (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+        try first.put("vm.create", pair.config(#""size":33554432"#, #","net":[{"tap":"\#(name)"}]"#))
+        try first.put("vm.boot")
+        for _ in 0..<3 {
+            pair.expectProgress(first.evidence)
+            try pair.move(first, second)
+            pair.expectProgress(second.evidence)
+            #expect(NetworkInterface.exists(name))
+            swap(&first, &second)
+        }
+        #expect(pair.count != nil)
     }
 }

@@ -24,6 +24,40 @@ import Testing
         #expect(fake.requests.map(\.line) == ["PUT /api/v1/vm.\(verb) HTTP/1.1"])
     }
 
+    @Test func aMigrationInWords() throws {
+        let body =
+            #"{"role":"source","state":"copying","owner":"source","over":false,"round":2,"sent_bytes":2097152,"rate_bytes_per_s":1048576}"#
+        let fake = try FakeVMM(reply: Reply.json(body))
+        #expect(
+            try ctl(fake, ["migration"]).text == """
+                role              source
+                state             copying
+                owner             source
+                over              no
+                round             2
+                sent_bytes        2 MiB
+                rate_bytes_per_s  1 MiB/s
+
+                """)
+        #expect(try ctl(fake, ["migration", "--json"]).text == body + "\n")
+    }
+
+    @Test func aCheckTellsEveryReason() throws {
+        let good = try FakeVMM(reply: Reply.json(#"{"possible":true,"reasons":[]}"#))
+        let yes = try ctl(good, ["migration-check", "unix:/m"])
+        #expect(yes.succeeded && yes.text.isEmpty, "\(yes)")
+        #expect(good.requests.map(\.line) == ["PUT /api/v1/vm.migration.check HTTP/1.1"])
+        let bad = try FakeVMM(reply: Reply.json(#"{"possible":false,"reasons":["no disk","no tap"]}"#))
+        let no = try ctl(bad, ["migration-check", "unix:/m"])
+        #expect(no.ending == .exited(1) && no.errors.contains("no disk") && no.errors.contains("no tap"), "\(no)")
+    }
+
+    @Test func migrationCancel() throws {
+        let fake = try FakeVMM(reply: Reply.done)
+        #expect(try ctl(fake, ["migration-cancel"]).succeeded)
+        #expect(fake.requests.map(\.line) == ["PUT /api/v1/vm.migration.cancel HTTP/1.1"])
+    }
+
     @Test func shutdownVMM() throws {
         let fake = try FakeVMM(reply: Reply.head(200) + "Content-Length: 0\r\n\r\n")
         let result = try ctl(fake, ["shutdown-vmm"])
@@ -84,6 +118,12 @@ import Testing
                 ["send-migration", "destination_url=tcp:h:1,downtime_ms=300"], "vm.send-migration",
                 ["destination_url": "tcp:h:1", "downtime_ms": 300]
             ),
+            (
+                ["send-migration", "destination_url=tcp:h:1,connections=8,bandwidth=1G,auto_converge=off"],
+                "vm.send-migration",
+                ["destination_url": "tcp:h:1", "connections": 8, "bandwidth": 1_073_741_824, "auto_converge": false]
+            ),
+            (["migration-resolve", "abc", "discard"], "vm.migration.resolve", ["token": "abc", "action": "discard"]),
             (["receive-migration", "tcp:0.0.0.0:1"], "vm.receive-migration", ["receiver_url": "tcp:0.0.0.0:1"]),
         ]
         for (arguments, route, body) in cases {

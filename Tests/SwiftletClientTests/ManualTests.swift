@@ -7,7 +7,8 @@ import Testing
     /// The verbs of `ctl`.
     private static let verbs = [
         "add-device", "add-disk", "add-fs", "add-net", "add-pmem", "add-user-device", "add-vdpa", "add-vsock", "boot",
-        "console", "coredump", "counters", "create", "delete", "fork", "info", "metrics", "nmi", "pause", "ping",
+        "console", "coredump", "counters", "create", "delete", "fork", "info", "metrics",
+        "migration", "migration-cancel", "migration-check", "migration-resolve", "nmi", "pause", "ping",
         "power-button",
         "reboot", "receive-migration", "remove-device", "resize", "resize-disk", "resize-zone", "restore", "resume",
         "send-migration", "serial", "shutdown", "shutdown-vmm", "snapshot", "wait", "watch",

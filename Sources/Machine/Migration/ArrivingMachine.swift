@@ -199,6 +199,7 @@ extension VMM {
     func goOnArrived() throws {
         let instance = try running()
         guard let vm, vm.isPaused else { return }
+        for card in instance.slots.devices(NetDevice.self) { card.announceArrival() }
         try instance.resume()
         vm.isPaused = false
         publish()

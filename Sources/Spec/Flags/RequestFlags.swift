@@ -81,6 +81,7 @@ package enum RequestFlags: Sendable, CaseIterable {
             Key("destination_url", .text), Key("local", .toggle), Key("downtime_ms", .integer),
             Key("timeout_s", .integer), Key("timeout_strategy", .words(["cancel": "Cancel", "ignore": "Ignore"])),
             Key("connections", .integer), Key("tls_dir", .text), memoryMode,
+            Key("auto_converge", .toggle), Key("bandwidth", .size),
         ])
 
     private static let receiveSyntax = FlagSyntax(

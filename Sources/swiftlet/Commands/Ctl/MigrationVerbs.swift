@@ -1,0 +1,219 @@
+import ArgumentParser
+import Host
+import Spec
+import SwiftletClient
+import Synchronization
+
+/// A migration's argument: a URL, or an option list that has one.
+private enum MigrationArgument {
+    static func object(
+        _ text: String, _ kind: RequestFlags, _ key: String, verb: String
+    ) throws(CtlFailure) -> JSONObject {
+        let schemes = ["tcp:", "unix:", "file:"]
+        if schemes.contains(where: { text.hasPrefix($0) }) {
+            var body = JSONObject()
+            body[key] = .string(text)
+            return body
+        }
+        let body = try RequestList.object(kind, text, verb: verb)
+        guard body[key] != nil else {
+            throw CtlFailure.usage("\(verb): no \(key); give tcp:HOST:PORT, unix:/PATH, or \(key)=…")
+        }
+        return body
+    }
+}
+
+struct SendMigrationVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "send-migration", abstract: "Move the VM to another VMM.",
+        discussion: """
+            Ends when the migration is over. On a terminal it shows how far that is; with --progress also elsewhere, then \
+            as a line of JSON each half second.
+            """)
+    @OptionGroup var vmm: VMMOptions
+    @Flag(help: "Hand the memory over by descriptors, on the same host.") var local = false
+    @Flag(help: "Show how far it is, also where the output is no terminal.") var progress = false
+    @Argument(
+        help:
+            "tcp:HOST:PORT or unix:/PATH, or destination_url=URL,downtime_ms=N,timeout_s=N,timeout_strategy=cancel|ignore,connections=N,local=on,auto_converge=off,bandwidth=SIZE"
+    )
+    var config: String
+
+    func run() throws {
+        try CtlFailure.report { () throws(CtlFailure) in
+            var body = try MigrationArgument.object(
+                config, .sendMigration, "destination_url", verb: "send-migration")
+            if local { body["local"] = .bool(true) }
+            let call = try CtlCall(vmm)
+            let isTerminal = Terminal.size(2) != nil && !vmm.json
+            let meter = progress || isTerminal ? MigrationMeter(call, isTerminal: isTerminal) : nil
+            defer { meter?.end() }
+            try call.act("vm.send-migration", body)
+        }
+    }
+}
+
+struct ReceiveMigrationVerb: ActionVerb {
+    static let configuration = CommandConfiguration(
+        commandName: "receive-migration", abstract: "Wait for a VM from another VMM.",
+        discussion: "Ends when the VM has arrived.")
+    static let route = "vm.receive-migration"
+    @OptionGroup var vmm: VMMOptions
+    @Argument(help: "tcp:HOST:PORT or unix:/PATH, or receiver_url=URL") var config: String
+
+    func body() throws(CtlFailure) -> JSONObject? {
+        try MigrationArgument.object(config, .receiveMigration, "receiver_url", verb: "receive-migration")
+    }
+}
+
+struct MigrationVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "migration", abstract: "Show how far the VM's migration is, or how the last one ended.")
+    @OptionGroup var vmm: VMMOptions
+
+    func run() throws {
+        try CtlFailure.report { () throws(CtlFailure) in
+            try CtlCall(vmm).ask("vm.migration") { reply, _ in
+                guard let report = MigrationMeter.members(reply.body) else { return nil }
+                var table = Table()
+                for key in report.keys {
+                    guard let value = report[key] else { continue }
+                    table.add(key, MigrationMeter.text(key, value))
+                }
+                return table.text
+            }
+        }
+    }
+}
+
+struct MigrationCancelVerb: ActionVerb {
+    static let configuration = CommandConfiguration(
+        commandName: "migration-cancel", abstract: "Call the VM's migration off; the VM stays where it is.")
+    static let route = "vm.migration.cancel"
+    @OptionGroup var vmm: VMMOptions
+}
+
+struct MigrationCheckVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "migration-check", abstract: "Ask a VMM that waits for a VM whether it would take this one.",
+        discussion: "Prints every reason against it, a line each, and exits with 1 where there is one. Nothing moves.")
+    @OptionGroup var vmm: VMMOptions
+    @Argument(help: "tcp:HOST:PORT or unix:/PATH, or destination_url=URL") var config: String
+
+    func run() throws {
+        try CtlFailure.report { () throws(CtlFailure) in
+            let verb = "migration-check"
+            let body = try MigrationArgument.object(config, .sendMigration, "destination_url", verb: verb)
+            let call = try CtlCall(vmm)
+            let bytes = Array(JSONValue.object(body).text().utf8)
+            let reply = try call.perform(WireRequest("PUT", "vm.migration.check", body: bytes))
+            if call.json { StandardStreams.out(String(decoding: reply.body, as: UTF8.self)) }
+            guard case .array(let reasons)? = MigrationMeter.members(reply.body)?["reasons"], !reasons.isEmpty else {
+                return
+            }
+            throw CtlFailure(
+                ["the destination would not take the VM"]
+                    + reasons.compactMap { reason in
+                        if case .string(let text) = reason { text } else { nil }
+                    }, status: ExitStatus.failed)
+        }
+    }
+}
+
+struct MigrationResolveVerb: ActionVerb {
+    static let configuration = CommandConfiguration(
+        commandName: "migration-resolve", abstract: "Decide who has a VM whose migration ended without an answer.",
+        discussion: """
+            Look first whether the VM runs at the destination: `swiftlet ctl migration` there tells it by the token. \
+            run-here where it does not, discard where it does.
+            """)
+    static let route = "vm.migration.resolve"
+    @OptionGroup var vmm: VMMOptions
+    @Argument(help: "The migration's token, which `swiftlet ctl migration` shows.") var token: String
+    @Argument(help: "run-here or discard") var action: String
+
+    func body() throws(CtlFailure) -> JSONObject? {
+        var body = JSONObject()
+        (body["token"], body["action"]) = (.string(token), .string(action))
+        return body
+    }
+}
+
+/// Shows how far a migration is while another thread waits for its end.
+final class MigrationMeter: Sendable {
+    private let call: CtlCall
+    private let isTerminal: Bool
+    private let isOver = Atomic<Bool>(false)
+    private let thread = Mutex<Thread?>(nil)
+    private let shown = Atomic<Bool>(false)
+
+    /// How long to sleep between two looks, in ms.
+    private static let pause = 500
+
+    init(_ call: CtlCall, isTerminal: Bool) {
+        (self.call, self.isTerminal) = (call, isTerminal)
+        let started = try? Thread("progress", stackSize: 1 << 20) { [self] in run() }
+        thread.withLock { $0 = started }
+    }
+
+    /// Ends it; the cursor is on a new line then.
+    func end() {
+        isOver.store(true, ordering: .releasing)
+        thread.withLock { $0 }?.join()
+        if isTerminal, shown.load(ordering: .acquiring) { StandardStreams.error("") }
+    }
+
+    private func run() {
+        var slept = 0
+        while !isOver.load(ordering: .acquiring) {
+            HostClock.sleep(milliseconds: 50)
+            slept += 50
+            guard slept >= Self.pause else { continue }
+            slept = 0
+            guard let reply = try? call.perform(WireRequest("GET", "vm.migration"), Patience(.seconds(2))),
+                let report = Self.members(reply.body)
+            else { continue }
+            if isTerminal {
+                shown.store(true, ordering: .releasing)
+                StandardStreams.errorAsItIs("\r\u{1B}[K" + Self.line(report))
+            } else {
+                StandardStreams.out(String(decoding: reply.body, as: UTF8.self))
+            }
+        }
+    }
+
+    static func members(_ bytes: [UInt8]) -> JSONObject? {
+        guard case .object(let object)? = try? JSONValue.parse(bytes) else { return nil }
+        return object
+    }
+
+    /// A value as people read it.
+    static func text(_ key: String, _ value: JSONValue) -> String {
+        switch value {
+        case .string(let text): text
+        case .bool(let flag): flag ? "yes" : "no"
+        default:
+            if key.contains("bytes"), let number = UInt64(value.text()) {
+                ByteSize.text(number) + (key.hasSuffix("per_s") ? "/s" : "")
+            } else {
+                value.text()
+            }
+        }
+    }
+
+    /// The migration on a line: a bar for the round, and the figures.
+    static func line(_ report: JSONObject) -> String {
+        func number(_ key: String) -> UInt64 { report[key].flatMap { UInt64($0.text()) } ?? 0 }
+        let (total, left) = (max(number("memory_bytes"), 1), number("remaining_bytes"))
+        let part = Int(min(20, (total - min(left, total)) / max(total / 20, 1)))
+        let bar = String(repeating: "#", count: part) + String(repeating: "-", count: 20 - part)
+        var words = [
+            "[\(bar)]", "round \(number("round"))", ByteSize.text(number("sent_bytes")),
+            "\(ByteSize.text(number("rate_bytes_per_s")))/s",
+            "written \(ByteSize.text(number("dirty_rate_bytes_per_s")))/s",
+        ]
+        if report["expected_downtime_ms"] != nil { words.append("downtime \(number("expected_downtime_ms")) ms") }
+        if number("throttle_percent") > 0 { words.append("vCPUs held back \(number("throttle_percent"))%") }
+        return words.joined(separator: "  ")
+    }
+}
