@@ -28,8 +28,9 @@ import Testing
         let body =
             #"{"role":"source","state":"copying","owner":"source","over":false,"round":2,"sent_bytes":2097152,"rate_bytes_per_s":1048576}"#
         let fake = try FakeVMM(reply: Reply.json(body))
+        let shown = try ctl(fake, ["migration"])
         #expect(
-            try ctl(fake, ["migration"]).text == """
+            shown.text == """
                 role              source
                 state             copying
                 owner             source

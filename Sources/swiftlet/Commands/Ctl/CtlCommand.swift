@@ -42,7 +42,8 @@ struct CtlCommand: ParsableCommand {
                 name: "Snapshots and migration",
                 subcommands: [
                     SnapshotVerb.self, RestoreVerb.self, ForkVerb.self, SendMigrationVerb.self,
-                    ReceiveMigrationVerb.self,
+                    ReceiveMigrationVerb.self, MigrationVerb.self, MigrationCheckVerb.self, MigrationCancelVerb.self,
+                    MigrationResolveVerb.self,
                 ]),
             CommandGroup(name: "The VMM", subcommands: [PingVerb.self, ShutdownVMMVerb.self]),
         ])

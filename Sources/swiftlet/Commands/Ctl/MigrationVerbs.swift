@@ -71,12 +71,19 @@ struct MigrationVerb: ParsableCommand {
         commandName: "migration", abstract: "Show how far the VM's migration is, or how the last one ended.")
     @OptionGroup var vmm: VMMOptions
 
+    /// What is shown, in this order.
+    private static let rows = [
+        "role", "state", "owner", "over", "error", "token", "peer", "round", "memory_bytes", "sent_bytes", "sent_pages",
+        "zero_pages", "remaining_bytes", "rate_bytes_per_s", "dirty_rate_bytes_per_s", "expected_downtime_ms",
+        "downtime_ms", "throttle_percent", "elapsed_ms",
+    ]
+
     func run() throws {
         try CtlFailure.report { () throws(CtlFailure) in
             try CtlCall(vmm).ask("vm.migration") { reply, _ in
                 guard let report = MigrationMeter.members(reply.body) else { return nil }
                 var table = Table()
-                for key in report.keys {
+                for key in Self.rows {
                     guard let value = report[key] else { continue }
                     table.add(key, MigrationMeter.text(key, value))
                 }
