@@ -67,15 +67,6 @@ int cl_probe_io_uring(void) {
     return result < 0 && errno != EFAULT ? -errno : 0;
 }
 
-int cl_probe_userfaultfd(void) {
-    long result = syscall(SYS_userfaultfd, O_CLOEXEC);
-    if (result < 0) {
-        return -errno;
-    }
-    close((int)result);
-    return 0;
-}
-
 int cl_same_open_file(int first, int second) {
     long self = getpid();
     return syscall(SYS_kcmp, self, self, KCMP_FILE, (long)first, (long)second) == 0;

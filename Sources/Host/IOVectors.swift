@@ -61,6 +61,15 @@ extension IOVectors {
 
     fileprivate var countAtOnce: Int32 { Int32(min(count, Self.limit)) }
 
+    /// Touches each page of the ranges, so that all are there when this returns.
+    package func touch() {
+        for index in 0..<count {
+            // SAFETY: the maker promises `count` elements, whose ranges are mapped.
+            let range = unsafe base[index]
+            unsafe HostRange(address: UInt(bitPattern: range.iov_base), count: range.iov_len)?.touch()
+        }
+    }
+
     /// Whether every range's address and length are multiples of a power of two, as direct I/O wants.
     package func isAligned(to alignment: Int) -> Bool {
         for index in 0..<count {

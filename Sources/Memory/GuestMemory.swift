@@ -37,6 +37,8 @@ package final class GuestMemory: @unchecked Sendable {
     package let ranges: [MemoryRange]
     /// All the RAM, in bytes.
     package let size: UInt64
+    /// Whether all pages are there.
+    package let arrival = PageArrival()
     /// The pages that devices wrote while it is on.
     package let dirty: DirtyBitmap
 

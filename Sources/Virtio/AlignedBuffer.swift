@@ -22,7 +22,8 @@ package final class AlignedBuffer: Sendable {
     package func clear() { unsafe memset(mapping.base, 0, Self.size) }
 
     /// Copies readable bytes of a chain to the buffer's start.
-    package func fill(from chain: borrowing DescriptorChain, at offset: Int, count: Int) {
+    @discardableResult
+    package func fill(from chain: borrowing DescriptorChain, at offset: Int, count: Int) -> Int {
         unsafe chain.copyOut(
             offset, UnsafeMutableRawBufferPointer(start: mapping.base, count: min(count, Self.size)))
     }

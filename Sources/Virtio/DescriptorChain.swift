@@ -36,22 +36,24 @@ package struct DescriptorChain: ~Copyable {
         // The usual case: the value lies in the first segment.
         if readableCount > 0, unsafe offset + length <= segments[0].iov_len, let base = unsafe segments[0].iov_base {
             // SAFETY: inside the first segment.
-            return unsafe (base + offset).loadUnaligned(as: Value.self)
+            let value = unsafe (base + offset).loadUnaligned(as: Value.self)
+            return memory.arrival.isLost ? nil : value
         }
         return unsafe withUnsafeTemporaryAllocation(byteCount: max(length, 1), alignment: 16) { space in
             // SAFETY: `length` bytes are copied into the space, and a BitwiseCopyable value is made of any bytes.
-            _ = unsafe copyOut(offset, UnsafeMutableRawBufferPointer(rebasing: space[0..<length]))
-            return unsafe space.loadUnaligned(as: Value.self)
+            let count = unsafe copyOut(offset, UnsafeMutableRawBufferPointer(rebasing: space[0..<length]))
+            return unsafe count == length ? space.loadUnaligned(as: Value.self) : nil
         }
     }
 
-    /// Copies readable bytes from `offset` on into the span: how many there were, up to its length.
+    /// Copies readable bytes from `offset` on into the span: how many there were, up to its length; none where pages of
+    /// the guest's memory are lost.
     package func read(at offset: Int, into bytes: inout MutableSpan<UInt8>) -> Int {
         unsafe bytes.withUnsafeMutableBytes { unsafe copyOut(offset, $0) }
     }
 
     /// Copies readable bytes from `offset` on into an array, from `position` on: how many there were, up to `count` and
-    /// the array's end.
+    /// the array's end; none where pages of the guest's memory are lost.
     package func read(at offset: Int, count: Int, into bytes: inout [UInt8], at position: Int) -> Int {
         guard position >= 0, position <= bytes.count else { return 0 }
         let end = position + min(max(count, 0), bytes.count - position)
@@ -93,9 +95,17 @@ package struct DescriptorChain: ~Copyable {
     }
 
     /// The ranges of the readable bytes `[offset, offset + count)` for a vectored write; valid until the next call of
-    /// this kind or the next pop.
+    /// this kind or the next pop. None where pages of the guest's memory are lost.
     package func readable(from offset: Int, count: Int) -> IOVectors {
-        vectors(first: 0, segmentCount: readableCount, offset, min(count, readableBytes))
+        let vectors = vectors(first: 0, segmentCount: readableCount, offset, min(count, readableBytes))
+        return memory.arrival.isPending ? arrived(vectors) : vectors
+    }
+
+    /// Waits for the ranges' pages: the kernel, which is to write them out, could not be kept from what never comes.
+    @inline(never)
+    private func arrived(_ vectors: IOVectors) -> IOVectors {
+        vectors.touch()
+        return memory.arrival.isLost ? unsafe IOVectors(base: scratch, count: 0, byteCount: 0) : vectors
     }
 
     /// The ranges of the writable bytes `[offset, offset + count)` for a vectored read; valid until the next call of
@@ -124,7 +134,7 @@ package struct DescriptorChain: ~Copyable {
             unsafe (base + done).copyMemory(from: place, byteCount: length)
             done += length
         }
-        return done
+        return memory.arrival.isLost ? 0 : done
     }
 
     /// Visits the parts of segments that make up at most `bytes` bytes from `offset` on.

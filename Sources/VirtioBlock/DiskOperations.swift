@@ -32,7 +32,8 @@ extension DiskImage {
             let part = min(count - done, AlignedBuffer.size)
             let position = offset + UInt64(done)
             if isWrite {
-                buffer.fill(from: chain, at: BlockRequest.Header.size + done, count: part)
+                let filled = buffer.fill(from: chain, at: BlockRequest.Header.size + done, count: part)
+                guard filled == part else { throw .inputOutput }
                 try buffer.write(to: file, count: part, at: position)
             } else {
                 try buffer.read(from: file, count: part, at: position)

@@ -51,6 +51,7 @@
 #include "CLinuxSocket.h"
 #include "CLinuxStream.h"
 #include "CLinuxTerminal.h"
+#include "CLinuxUserFault.h"
 
 // The calling thread's errno, to be read straight after the failed call.
 static inline int cl_errno(void) { return errno; }
@@ -119,6 +120,7 @@ static const int CL_MADV_HUGEPAGE = MADV_HUGEPAGE;
 static const int CL_MADV_NOHUGEPAGE = MADV_NOHUGEPAGE;
 static const int CL_MADV_MERGEABLE = MADV_MERGEABLE;
 static const int CL_MADV_POPULATE_WRITE = 23;
+static const int CL_MADV_REMOVE = MADV_REMOVE;
 static const unsigned long CL_BLKGETSIZE64 = BLKGETSIZE64;
 static const unsigned long CL_BLKROGET = BLKROGET;
 static const unsigned long CL_BLKSSZGET = BLKSSZGET;

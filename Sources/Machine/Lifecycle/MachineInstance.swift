@@ -5,6 +5,7 @@ import KVM
 import Legacy
 import Memory
 import PCI
+import Snapshot
 import Synchronization
 import Virtio
 import VirtioConsole
@@ -217,10 +218,27 @@ final class MachineInstance: Sendable {
         }
     }
 
+    /// Has the vCPUs leave the guest for good, without waiting for more than a moment: those that wait for a page of the
+    /// guest's memory may not leave before they have it, and do so then.
+    func halt() {
+        stopping.set()
+        let deadline = HostClock.monotonic + 100_000_000
+        repeat {
+            for runner in runners { runner.kick() }
+            HostClock.sleep(milliseconds: 1)
+        } while !runners.allSatisfy(\.hasEnded) && HostClock.monotonic < deadline
+    }
+
     /// Stops the vCPUs and the device workers for good.
     ///
+    /// - Parameter paging: where pages of the guest's memory come from, which is given up when the vCPUs were told.
     /// - Returns: whether every vCPU came out of the guest; one that KVM itself holds is left to the process's end.
-    func stop() -> Bool {
+    func stop(_ paging: MemoryPaging? = nil) -> Bool {
+        if memory.arrival.isPending {
+            halt()
+            memory.arrival.lose()
+        }
+        paging?.release()
         stopping.set()
         let deadline = HostClock.monotonic + 3_000_000_000
         var waiting = runners

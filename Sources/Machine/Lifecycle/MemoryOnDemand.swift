@@ -1,19 +1,53 @@
+import Host
+import Memory
 import Snapshot
 import Spec
 
 /// The memory of a guest from a snapshot, as it touches it.
 extension VMM {
-    /// Has a machine's memory show the snapshot's.
+    /// Has a machine's memory show the snapshot's: by a private mapping of the files, or, where others share it or it is
+    /// made of huge pages, page by page.
     func page(
-        _ chain: SnapshotChain, into regions: [MemoryRegion], _ request: RestoreRequest
+        _ chain: SnapshotChain, into memory: GuestMemory, _ backing: MemoryBacking, _ request: RestoreRequest
     ) throws -> MemoryPaging {
         let logger = logger
-        return try MemoryPaging(mapping: chain, into: regions, prefetch: request.prefetch) { note, words in
+        let tell: PagingNotes = { note, words in
             switch note {
             case .debug: logger.debug("\(words)")
             case .info: logger.info("\(words)")
             case .warning: logger.warning("\(words)")
             }
+        }
+        let regions = memory.snapshotRegions
+        guard backing.shared || backing.hugePageSize != nil else {
+            return try MemoryPaging(mapping: chain, into: regions, prefetch: request.prefetch, tell)
+        }
+        if let size = backing.hugePageSize, size != Mapping.hugePage {
+            throw VMError(
+                .invalid,
+                [
+                    "$.memory_restore_mode: the VM has huge pages of \(size >> 20) MiB ($.memory.hugepage_size), which come "
+                        + "as slowly one by one as all at once; use Copy"
+                ])
+        }
+        let target = DemandPager.Target(
+            regions, isShared: backing.shared, pageSize: Int(backing.hugePageSize ?? GuestMemory.pageSize))
+        let (life, controller, arrival) = (life, controller, memory.arrival)
+        arrival.begin()
+        do {
+            return try MemoryPaging(paging: chain, into: target, prefetch: request.prefetch, tell) { end in
+                switch end {
+                case .complete: arrival.complete()
+                case .failed(let error):
+                    logger.error("the guest's memory is lost: \(error)")
+                    arrival.lose()
+                    controller.status.read { $0.instance }?.halt()
+                    controller.mailbox.send(.memoryLost(life: life, "\(error)"))
+                }
+            }
+        } catch {
+            arrival.complete()
+            throw error
         }
     }
 }

@@ -127,6 +127,8 @@ final class VCPURunner: Sendable {
     private func step() -> Step {
         do throws(KVMError) {
             switch try handle.runOnce() {
+            // The guest's memory may be lost, and with it what the guest says.
+            case .port where stopping.isSet, .memory where stopping.isSet: return .interrupted
             case .port(let access):
                 exits.count(.port)
                 port(access)

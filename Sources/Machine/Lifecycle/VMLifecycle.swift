@@ -166,7 +166,7 @@ extension VMM {
     private func endLife() -> Bool {
         guard let vm, let instance = vm.instance else { return true }
         noteProgress()
-        let clean = instance.stop()
+        let clean = instance.stop(vm.paging)
         vm.paging?.stop()
         vm.paging = nil
         finishRemovals(vm, instance)
@@ -222,6 +222,7 @@ extension VMM {
         let instance = try running()
         let file = try Coredump.create(path)
         emit(.coredumping)
+        try vm?.paging?.finish()
         let wasPaused = vm?.isPaused == true
         do {
             if !wasPaused { try instance.pause() }

@@ -155,6 +155,9 @@ package final class VMM {
         case .ejected(let from, let slot):
             if from == life { deviceEjected(slot) }
             return nil
+        case .memoryLost(let from, let words):
+            guard from == life else { return nil }
+            return guestEnded(.died("its memory is lost: \(words)"))
         case .failed(let from, let vcpu, let failure):
             guard from == life else { return nil }
             return guestEnded(.died(failure.message(vcpu: vcpu)))

@@ -31,6 +31,7 @@ extension VMM {
         }
         let parent = request.kind == .diff ? try diffParent(instance) : nil
         emit(.snapshotting)
+        try vm.paging?.finish()
         let state = try instance.saveState(backends.plan, adopted: Set(vm.taps.keys))
         var contents = SnapshotContents(
             writer: options.writer, config: Array(vm.config.json.text().utf8), state: try state.encoded(),
@@ -103,7 +104,6 @@ extension VMM {
         for warning in parsed.warnings { logger.warning("\(chain.top.path): \(warning)") }
         var config = parsed.config
         config.memory.prefault = request.prefault
-        if request.memoryMode == .onDemand { try Self.checkOnDemand(config.memory) }
         parsed = ParsedConfig(config: config, warnings: [])
         let images = try putImages(request, chain, config)
         do {
@@ -154,11 +154,12 @@ extension VMM {
         let source = MachineSource(document: document, creation: creation) { [controller] memory in
             switch request.memoryMode {
             case .copy: try chain.copyMemory(into: memory.snapshotRegions) { controller.isEnding }
-            case .onDemand: vm.paging = try self.page(chain, into: memory.snapshotRegions, request)
+            case .onDemand: vm.paging = try self.page(chain, into: memory, plan.backing, request)
             }
         }
         do {
             try startLife(from: source)
+            if let failure = vm.paging?.failure { throw failure }
             noteOrigin(request, chain)
         } catch let error as SnapshotError {
             // The state's errors name the field; the file is known here.
@@ -201,15 +202,6 @@ extension VMM {
             if overrides != nil, error.issues.first?.path.contains("overrides") == true { throw VMError(error) }
             throw VMError(error).during("\(snapshot.path)/config.json cannot be used")
         }
-    }
-
-    /// Memory that shows the snapshot's file page by page is private to this process and has its page size.
-    private static func checkOnDemand(_ memory: MemoryConfig) throws(VMError) {
-        let reason = memory.shared ? "shared memory ($.memory.shared)" : "huge pages ($.memory.hugepages)"
-        guard memory.shared || memory.hugepages else { return }
-        throw VMError(
-            .invalid,
-            ["$.memory_restore_mode: the VM has \(reason), which cannot be mapped from a file; use Copy"])
     }
 
     /// Refuses a snapshot of a guest that uses what this host does not have.

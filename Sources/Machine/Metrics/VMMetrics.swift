@@ -18,7 +18,8 @@ extension VMStatus {
         if let paging {
             devices["__memory"] = .members([
                 ("prefetched_bytes", .integer(paging.prefetchedBytes)),
-                ("touched_pages", .integer(paging.touchedPages)),
+                ("touched_pages", .integer(paging.touchedPages)), ("faults", .integer(paging.faults)),
+                ("paged_bytes", .integer(paging.pagedBytes)),
             ])
         }
         return .object(devices)

@@ -1,5 +1,6 @@
 import Host
 import Migration
+import Snapshot
 import Spec
 
 /// Moving the VM to another process and taking one from it; the control thread begins it, and other threads do it.
@@ -64,6 +65,8 @@ extension VMM {
         guard controller.migration.unresolved == nil else {
             throw VMError(.failed, ["the last migration waits for vm.migration.resolve"])
         }
+        // What is not there cannot be sent, and what cannot be had must not be sent as zeroes.
+        do throws(SnapshotError) { try vm?.paging?.finish() } catch { throw VMError(error) }
         return LeavingMachine(controller, instance, writer: options.writer, wasPaused: vm?.isPaused == true)
     }
 

@@ -40,7 +40,9 @@ enum HostFindings {
         findings.append(hugePages())
         findings.append(call("io_uring", HostProbe.ioUring, "sysctl kernel.io_uring_disabled=0"))
         findings.append(
-            call("userfaultfd", HostProbe.userfaultfd, "sysctl vm.unprivileged_userfaultfd=1, or run as root"))
+            call(
+                "userfaultfd", HostProbe.userfaultfd,
+                "sysctl vm.unprivileged_userfaultfd=1, access to /dev/userfaultfd, or run as root"))
         return findings
     }
 
