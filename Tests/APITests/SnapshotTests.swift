@@ -5,21 +5,24 @@ import Testing
 /// Snapshots by curl: a VM goes on in another process.
 @Suite(.timeLimit(.minutes(2))) struct SnapshotTests {
     /// A guest that reads its disk without a break and tells how often, every 100 ms of its own clock.
-    private func load(_ vmm: TestVMM, disk: String) throws {
-        try vmm.put(
-            "vm.create",
+    private func load(_ vmm: TestVMM, disk: String, shared: Bool = false) throws {
+        let config =
             vmm.config(
                 #""disks":[{"path":"\#(disk)","image_type":"Raw","id":"data"}],"vsock":{"cid":5,"socket":"\#(vmm.scratch.path("vsock"))"}"#
-            ))
+            )
+        try vmm.put(
+            "vm.create",
+            config.replacing(#""size":33554432"#, with: #""size":33554432,"shared":\#(shared)"#))
         try vmm.put("vm.boot")
         try vmm.expectSerial("requests")
     }
 
-    @Test(arguments: ["Copy", "OnDemand"]) func aVMGoesOnInAnotherProcess(_ mode: String) throws {
+    @Test(arguments: [("Copy", false), ("OnDemand", false), ("OnDemand", true)])
+    func aVMGoesOnInAnotherProcess(_ mode: String, shared: Bool) throws {
         let scratch = try ScratchDirectory("snapshot")
         let disk = try scratch.sparse("disk", bytes: 1 << 20)
         let first = try TestVMM(selfTest: "mode=disk-load seconds=60")
-        try load(first, disk: disk)
+        try load(first, disk: disk, shared: shared)
         let url = #"{"destination_url":"file://\#(scratch.path("snap"))"}"#
         #expect(try first.curl("PUT", "vm.snapshot", url).status == 500)
         try first.put("vm.pause")
