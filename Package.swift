@@ -92,13 +92,14 @@ let package = Package(
                 logging,
             ],
             swiftSettings: small,
-            // Functions with equal code are kept once, and NIOPosix is left out: NIOHTTP1 depends on it by its manifest
-            // (on Linux), not by its code. Were that to change, linking would fail. Nothing throws C++ exceptions, so
-            // nobody looks stack frames up by their index while the process runs; debuggers read the frames themselves.
+            // Functions with equal code are kept once, also where their address is taken: nothing compares addresses of
+            // functions. NIOPosix is left out: NIOHTTP1 depends on it by its manifest (on Linux), not by its code. Were
+            // that to change, linking would fail. Nothing throws C++ exceptions, so nobody looks stack frames up by their
+            // index while the process runs; debuggers read the frames themselves.
             linkerSettings: [
                 .unsafeFlags(
                     [
-                        "-use-ld=lld", "-Xlinker", "--icf=safe", "-Xlinker", "--no-eh-frame-hdr",
+                        "-use-ld=lld", "-Xlinker", "--icf=all", "-Xlinker", "--no-eh-frame-hdr",
                         "-Xlinker", "--remap-inputs=*/NIOPosix.build/*.o=/dev/null",
                     ], .when(platforms: [.linux], configuration: .release))
             ]),
