@@ -49,3 +49,48 @@ int cl_spawn_detached(const char *program, char *const arguments[], int keep) {
     }
     return -failure;
 }
+
+static void run_hook(const char *program, int input, volatile int *failure) {
+    char *arguments[2] = {(char *)program, NULL};
+    int moved = fcntl(input, F_DUPFD, 16);
+    if (moved < 0 || dup2(moved, 0) < 0) {
+        *failure = errno;
+        _exit(127);
+    }
+    (void)close_range(3, ~0U, 0);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execv(program, arguments);
+    *failure = errno;
+    _exit(127);
+}
+
+int cl_start_program(const char *program, int input) {
+    volatile int failure = 0;
+    sigset_t all, before;
+    sigfillset(&all);
+    // As above: no handler in memory that is shared.
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t child = vfork();
+    if (child == 0) {
+        run_hook(program, input, &failure);
+    }
+    if (child < 0) {
+        failure = errno;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failure != 0 && child > 0) {
+        while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+    return failure != 0 ? -failure : child;
+}
+
+int cl_wait_program(int process, int *status, int flags) {
+    pid_t ended;
+    do {
+        ended = waitpid(process, status, flags);
+    } while (ended < 0 && errno == EINTR);
+    return ended < 0 ? -errno : ended;
+}

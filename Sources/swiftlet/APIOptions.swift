@@ -20,6 +20,12 @@ struct APIOptions: ParsableArguments {
     var noShutdown = false
 
     @Option(
+        help: ArgumentHelp(
+            "Run this program before and after a migration; its exit status before one decides.", valueName: "program"),
+        completion: .file())
+    var migrationHook: String?
+
+    @Option(
         name: .customLong("self-test"),
         help: ArgumentHelp(
             """

@@ -15,6 +15,8 @@ struct SessionOptions: Equatable {
     var apiGroup: String?
     /// Where events are written.
     var eventMonitor: String?
+    /// The program that is told of migrations.
+    var migrationHook: String?
     /// Whether the process outlives its guest.
     var noShutdown = false
     /// What the self-test guest is to do.
@@ -26,6 +28,7 @@ struct SessionOptions: Equatable {
         (verbosity, logFile) = (logging.verbose, logging.logFile)
         (apiSocket, apiGroup, eventMonitor) = (api.apiSocket, api.apiGroup, api.eventMonitor)
         (noShutdown, selfTest) = (api.noShutdown, api.selfTest)
+        migrationHook = api.migrationHook
     }
 
     /// An option that does nothing for want of another; nil if there is none.

@@ -62,6 +62,7 @@ enum VMSession {
             var options = VMM.Options(
                 selfTest: SelfTestGuest(commandLine: session.selfTest ?? "") { SelfTestImage.elf() })
             options.survivesGuest = session.noShutdown
+            options.migrationHook = session.migrationHook
             options.writer = Version.own
             options.files = files
             options.childArguments = { QuickCommand.line(session, socket: $0.socket, logFile: $0.logFile) }

@@ -359,4 +359,40 @@ import Testing
         }
         #expect(pair.count != nil)
     }
+
+    /// A hook hears of a migration at both ends, before and after, and may object before.
+    @Test func hooksAreAskedAndTold() throws {
+        let pair = try Pair("hook")
+        let notes = pair.scratch.path("notes")
+        let verdict = try pair.scratch.write("verdict", "0")
+        let hook = try pair.scratch.write(
+            "hook", "#!/bin/sh\ncat >> \(notes)\nexit $(cat \(verdict))\n")
+        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: hook)
+        let first = try TestVMM(selfTest: nil, ["--migration-hook", hook])
+        let second = try TestVMM(selfTest: nil, ["--migration-hook", hook])
+        try first.put("vm.create", pair.config())
+        try first.put("vm.boot")
+        pair.expectProgress(first.evidence)
+        // The source's objects; then it is not there at all.
+        _ = try pair.scratch.write("verdict", "3")
+        let target = #"{"destination_url":"unix:\#(pair.socket)"}"#
+        let refusal = try first.expect(500, "PUT", "vm.send-migration", target)
+        #expect(refusal.text.contains("objects: it exited with 3"), "\(refusal.text)")
+        #expect(try first.state() == "Running")
+        _ = try pair.scratch.write("verdict", "0")
+        try FileManager.default.removeItem(atPath: notes)
+        try pair.move(first, second)
+        pair.expectProgress(second.evidence)
+        let told = try String(contentsOfFile: notes, encoding: .utf8).split(separator: "\n").map(String.init)
+        let heard = told.map { line in
+            let json = JSON(try? JSONSerialization.jsonObject(with: Data(line.utf8)))
+            return "\(json.when.string ?? "") \(json.role.string ?? "") \(json.owner.string ?? "")"
+        }
+        #expect(
+            heard.sorted() == [
+                "after destination destination", "after source destination", "before destination source",
+                "before source source",
+            ])
+        #expect(pair.count != nil)
+    }
 }

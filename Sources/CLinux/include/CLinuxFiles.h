@@ -15,6 +15,10 @@ int64_t cl_next_hole(int fd, int64_t offset);
 // Starts a program in a session of its own, nobody's child, with the arguments that end with NULL. Of this process's
 // descriptors it has standard output and error, and `keep` as number 3. 0 or -errno.
 int cl_spawn_detached(const char *program, char *const arguments[], int keep);
+// Starts a program without arguments that reads `input`; its number, to be waited for, or -errno.
+int cl_start_program(const char *program, int input);
+// As waitpid(2): the number of the process when it has ended, 0 while `flags` has WNOHANG and it has not, or -errno.
+int cl_wait_program(int process, int *status, int flags);
 // Has a new file share the blocks of another one (FICLONE). 0 or -errno.
 int cl_clone_file(int to, int from);
 // The bytes that a user without privileges may still write to the file system of an open file. 0 or -errno.

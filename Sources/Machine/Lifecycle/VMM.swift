@@ -21,6 +21,8 @@ package final class VMM {
         package var limit: UInt64?
         /// Whether the process goes on, for its API's clients, when the guest powers off or dies.
         package var survivesGuest = false
+        /// The program that is told of migrations and may object; nil for none.
+        package var migrationHook: String?
         /// What the process writes for itself, which no VM may have.
         package var files: [ProcessFile] = []
         /// The words that start a process for a VM that is made of this one; nil where none can be.

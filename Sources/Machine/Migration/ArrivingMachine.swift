@@ -14,6 +14,7 @@ final class ArrivingMachine: MigrationSink {
     private let controller: VMController
     private let request: ReceiveMigrationRequest
     private let descriptors: ReceivedDescriptors
+    private let hook: MigrationHook?
 
     private struct State {
         var parsed: ParsedConfig?
@@ -26,8 +27,11 @@ final class ArrivingMachine: MigrationSink {
     private let state = Mutex(State())
 
     /// - Parameter descriptors: the tap queues that came with the request.
-    init(_ controller: VMController, _ request: ReceiveMigrationRequest, _ descriptors: ReceivedDescriptors) {
-        (self.controller, self.request, self.descriptors) = (controller, request, descriptors)
+    init(
+        _ controller: VMController, _ request: ReceiveMigrationRequest, _ descriptors: ReceivedDescriptors,
+        _ hook: MigrationHook? = nil
+    ) {
+        (self.controller, self.request, self.descriptors, self.hook) = (controller, request, descriptors, hook)
     }
 
     // MARK: Judging
@@ -102,6 +106,7 @@ final class ArrivingMachine: MigrationSink {
     func prepare(
         _ hello: Hello, memory given: consuming ReceivedMemory?
     ) throws(MigrationError) -> [MemoryRegion] {
+        if let hook, let report = controller.migration.report { try hook.before(report, heeding: nil) }
         do {
             let parsed = try Self.parse(hello)
             let plan = try Self.plan(parsed)

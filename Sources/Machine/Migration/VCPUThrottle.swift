@@ -30,7 +30,11 @@ final class VCPUThrottle: Sendable {
                     // The share of the rest in a period of work and rest.
                     let rest = Self.period * part / (100 - part)
                     for runner in runners { runner.askToRest(microseconds: rest) }
-                    HostClock.sleep(microseconds: Self.period + rest)
+                    // In parts, so that whoever ends it does not wait for long.
+                    let end = HostClock.monotonic + UInt64(Self.period + rest) * 1000
+                    while HostClock.monotonic < end, percent.load(ordering: .relaxed) > 0 {
+                        HostClock.sleep(microseconds: 2000)
+                    }
                 }
             }
         }

@@ -77,16 +77,27 @@ extension VMM {
         let machine = try leaving()
         let (controller, logger, emit) = (controller, logger, options.emit)
         let endsProcess = !options.survivesGuest
+        let hook = options.migrationHook.map { MigrationHook(path: $0) }
         let words = VMCommand.sendMigration(request).words
         let report = MigrationReport(
             .source, token: machine.token, peer: sending.address.description, state: "connecting")
         try controller.migration.begin(report) { progress, stop in
             emit(.migrationStarted, [:])
             logger.info("the VM is to move", metadata: ["to": "\(sending.address)", "token": "\(machine.token)"])
-            let sender = MigrationSender(sending, machine, progress, stop) { round in
-                emit(.migrationMemoryIteration, ["id": "\(round)"])
+            let outcome: SenderOutcome
+            do throws(MigrationError) {
+                try hook?.before(progress.now, heeding: stop.event)
+                let sender = MigrationSender(sending, machine, progress, stop) { round in
+                    emit(.migrationMemoryIteration, ["id": "\(round)"])
+                }
+                outcome = sender.run()
+            } catch {
+                outcome = .returned(error)
+                progress.update { report in
+                    (report.state, report.isOver, report.problem) = ("returned", true, error.description)
+                }
             }
-            let outcome = sender.run()
+            hook?.after(progress.now)
             if case .unresolved = outcome { controller.migration.hold(machine) }
             if case .returned(_, .some) = outcome { controller.migration.hold(machine) }
             controller.migration.finish()
@@ -186,7 +197,8 @@ extension VMM {
         do throws(HostError) { listener = try StreamListener(address, backlog: 160) } catch {
             throw VMError(.failed, ["$.receiver_url: \(error)"])
         }
-        let machine = ArrivingMachine(controller, request, descriptors)
+        let hook = options.migrationHook.map { MigrationHook(path: $0) }
+        let machine = ArrivingMachine(controller, request, descriptors, hook)
         let (controller, logger, emit) = (controller, logger, options.emit)
         let words = VMCommand.receiveMigration(request, descriptors).words
         let report = MigrationReport(.destination, token: "", peer: listener.address.description, state: "waiting")
@@ -197,6 +209,7 @@ extension VMM {
                 listener, machine, progress, stop, onStart: { emit(.migrationReceiveStarted, [:]) },
                 report: { logger.warning("\($0)") })
             let outcome = receiver.run()
+            hook?.after(progress.now)
             controller.migration.finish()
             switch outcome {
             case .arrived(let problem):
