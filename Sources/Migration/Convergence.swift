@@ -18,6 +18,8 @@ package struct Convergence: Equatable, Sendable {
     /// Rounds in a row in which the guest wrote more than half of what went over.
     private var losses = 0
 
+    /// Bytes that go over in no time worth measuring.
+    static let little: UInt64 = 1 << 20
     static let firstThrottle = 20, throttleStep = 10, lastThrottle = 99
 
     package init(downtime: UInt64, mayThrottle: Bool) { (self.downtime, self.mayThrottle) = (downtime, mayThrottle) }
@@ -35,9 +37,13 @@ package struct Convergence: Equatable, Sendable {
     ///   - left: bytes of pages that were written meanwhile.
     package mutating func judge(sent: UInt64, nanoseconds: UInt64, left: UInt64) -> Verdict {
         let time = max(nanoseconds, 1)
-        // A round of a few pages measures the answer's way, not the line.
-        if sent >= 1 << 20 || rate == 0 { rate = max(1, Self.scaled(sent, 1_000_000_000, over: time)) }
         dirtyRate = Self.scaled(left, 1_000_000_000, over: time)
+        // A round of a few pages measures how long it takes to look for them and to answer, not the line.
+        if sent >= Self.little {
+            rate = max(1, Self.scaled(sent, 1_000_000_000, over: time))
+        } else if rate == 0, left <= Self.little {
+            return .stop
+        }
         if let expected = self.time(for: left), expected <= downtime { return .stop }
         losses = left > sent / 2 ? losses + 1 : 0
         if mayThrottle, losses >= 2 {

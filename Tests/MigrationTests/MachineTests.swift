@@ -115,6 +115,10 @@ struct StateMachineTests {
         // 1 GiB in 1 s, and 64 KiB left.
         #expect(idle.judge(sent: 1 << 30, nanoseconds: 1_000_000_000, left: 64 << 10) == .stop)
         #expect(idle.rate == 1 << 30 && idle.time(for: 1 << 30) == 1000)
+        // A guest that has hardly any memory in use tells nothing of the line, and little has to go.
+        var empty = Convergence(downtime: 1, mayThrottle: true)
+        #expect(empty.judge(sent: 100 << 10, nanoseconds: 200_000_000, left: 200 << 10) == .stop && empty.rate == 0)
+        #expect(empty.judge(sent: 100 << 10, nanoseconds: 200_000_000, left: 2 << 20) == .another(throttle: 0))
         var busy = Convergence(downtime: 10, mayThrottle: true)
         var throttles: [Int] = []
         for _ in 0..<24 {
