@@ -34,7 +34,7 @@ extension VMM {
             regions, isShared: backing.shared, pageSize: Int(backing.hugePageSize ?? GuestMemory.pageSize))
         let (life, controller, arrival) = (life, controller, memory.arrival)
         arrival.begin()
-        do {
+        do throws(SnapshotError) {
             return try MemoryPaging(paging: chain, into: target, prefetch: request.prefetch, tell) { end in
                 switch end {
                 case .complete: arrival.complete()
@@ -47,7 +47,8 @@ extension VMM {
             }
         } catch {
             arrival.complete()
-            throw error
+            // What the host refuses is no mistake of the snapshot's.
+            throw error.file == nil ? VMError(.failed, ["$.memory_restore_mode: \(error)"]) : VMError(error)
         }
     }
 }

@@ -159,7 +159,7 @@ extension VMM {
         }
         do {
             try startLife(from: source)
-            if let failure = vm.paging?.failure { throw failure }
+            if let failure = vm.paging?.failure { throw VMError(failure) }
             noteOrigin(request, chain)
         } catch let error as SnapshotError {
             // The state's errors name the field; the file is known here.
