@@ -25,8 +25,10 @@ final class LinuxGuest: Sendable {
     }
 
     /// Goes on with the guest of a snapshot.
-    init(restoring directory: String, in scratch: ScratchDirectory, options: [String] = []) throws {
-        deadline = Deadline.seconds(GuestFiles.limit)
+    init(
+        restoring directory: String, in scratch: ScratchDirectory, options: [String] = [], deadline: Deadline? = nil
+    ) throws {
+        self.deadline = deadline ?? Deadline.seconds(GuestFiles.limit)
         self.scratch = scratch
         process = try ChildProcess(
             Command(try Built.swiftlet(), ["run", "--restore", directory] + options), .pipes)

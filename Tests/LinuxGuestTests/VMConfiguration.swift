@@ -18,6 +18,7 @@ struct VMConfiguration: Encodable {
     struct Payload: Encodable { var kernel: String, initramfs: String, cmdline: String }
     struct Disk: Encodable {
         var path: String
+        var id: String?
         var readonly: Bool?
         var direct: Bool?
         var serial: String?
@@ -26,6 +27,7 @@ struct VMConfiguration: Encodable {
     }
     struct Net: Encodable {
         var tap: String
+        var id: String?
         var ip: String?
         var mask: String?
         var mac: String?
