@@ -77,6 +77,8 @@ static char *told(char *text) {
 static double moment(char *text, char *value, double arrival) {
   char *line = value;
   while (line > text && line[-1] != '\n') line--;
+  // The guest's output may stand before it.
+  while (line < value && *line != '[') line++;
   if (*line != '[') fail("the line has no [SECONDS]", line);
   return arrival - strtod(line + 1, NULL) * 1e6 + strtod(value, NULL);
 }
