@@ -65,6 +65,9 @@ package final class DiskImage: Sendable {
         file = try opened.duplicate(options)
     }
 
+    /// A process that is being started has a copy of the descriptor until its program is executed, and would keep the lock.
+    deinit { unlock() }
+
     /// Looks whether an image could be opened: it is opened for reading only, and no lock is taken.
     ///
     /// - Parameter ignoringLock: whether it is no matter that another VM has the lock now.
@@ -82,6 +85,10 @@ package final class DiskImage: Sendable {
         if !options.readOnly {
             do throws(Errno) { try flush() } catch { throw DiskError(options, "cannot be flushed: \(error)") }
         }
+        unlock()
+    }
+
+    private func unlock() {
         var lock = flock()
         lock.l_type = Int16(F_UNLCK)
         lock.l_whence = Int16(SEEK_SET)
