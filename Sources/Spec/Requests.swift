@@ -178,6 +178,8 @@ package struct RestoreRequest: Sendable, Equatable {
     /// How the images that are in the snapshot are put to the paths of its disks, where nothing is yet; nil uses the
     /// images that are there.
     package var disks: ImageCopying?
+    /// Whether the snapshot is gone when the VM is there, so that no diff can build upon it. No client says that.
+    package var isPassing = false
 
     package init(path: String) { self.path = path }
 

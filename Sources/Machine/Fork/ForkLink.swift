@@ -51,7 +51,9 @@ package final class ForkLink: Sendable {
     /// Reads what the child is to restore.
     package func request() throws -> RestoreRequest {
         guard let line = receive() else { throw ForkGivenUp() }
-        return try RestoreRequest.parse(Array(line.utf8)).config
+        var request = try RestoreRequest.parse(Array(line.utf8)).config
+        request.isPassing = true
+        return request
     }
 
     /// Says that the VM stands there, and waits until all are to be kept.

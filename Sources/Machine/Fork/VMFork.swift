@@ -72,14 +72,29 @@ extension VMM {
         _ request: ForkRequest, _ configs: [VMConfig], _ arguments: (ForkRequest.Child) -> [String]
     ) throws -> [ForkedVM] {
         let base = request.directory ?? (Directory.exists("/dev/shm") ? "/dev/shm" : "/tmp")
+        ForkTemplate.removeStale(in: base)
         let tag = String(UInt64.random(in: 0 ... .max), radix: 36)
-        let path = "\(base)/swiftlet-fork-\(ProcessIdentity.id)-\(tag)"
+        let path = "\(base)/\(ForkTemplate.prefix)\(ProcessIdentity.id)-\(tag)"
         try snapshot(SnapshotRequest(path: path))
-        // The files live on in whoever has mapped them.
-        defer { try? Directory.removeWithFiles(path) }
+        let directory = try? Directory.open(path)
+        defer {
+            // The files live on in whoever has mapped them.
+            try? Directory.removeWithFiles(path)
+            withExtendedLifetime(directory) {}
+        }
+        _ = try? directory?.tryLock(path: path)
         var images = RestoredImages()
         for (child, config) in zip(request.children, configs) { try makeImages(child, config, &images) }
         var links: [ForkLink] = []
+        var isDone = false
+        defer {
+            // Who is not needed ends before the answer comes, so that sockets and disks are free again.
+            if !isDone {
+                for link in links { try? link.send("stop") }
+                let end = HostClock.monotonic + 5_000_000_000
+                for link in links { while link.receive(by: end) != nil {} }
+            }
+        }
         for (index, child) in request.children.enumerated() {
             do {
                 links.append(try start(child, path, arguments))
@@ -103,6 +118,7 @@ extension VMM {
             children.append(ForkedVM(socket: request.children[index].socket, process: process))
         }
         shareMemory(path)
+        isDone = true
         for link in links { try? link.send("go") }
         images.keep()
         return children
