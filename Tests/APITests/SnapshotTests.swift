@@ -43,10 +43,14 @@ import Testing
         let restored = try second.expect(200, "GET", "vm.info").json
         #expect(restored.config.disks.count == 1 && restored.memory_actual_size.int == info.memory_actual_size.int)
         #expect(try second.curl("PUT", "vm.restore", "{\(source)}").status == 500)
-        // The serial port's file is the snapshot's own.
-        #expect(first.serial.isEmpty)
+        // The serial port's file goes on behind what the guest has written before.
+        let written = first.serial
+        #expect(written.contains("requests"))
         try second.put("vm.resume")
-        #expect(Deadline.seconds(20).wait { first.serial.contains("requests") }, "\(second.evidence)")
+        #expect(
+            Deadline.seconds(20).wait { first.serial.dropFirst(written.count).contains("requests") },
+            "\(second.evidence)")
+        #expect(first.serial.hasPrefix(written))
         #expect(!first.serial.contains("FAILED"))
         // A reboot finds the payload again.
         try second.put("vm.reboot")
@@ -97,6 +101,21 @@ import Testing
             try clone.expectSerial("requests")
             clones.append(clone)
         }
+        // A clone that may write to the snapshot is none, and a mistake in what changes is said to be there.
+        let careless = try TestVMM()
+        let snapshot = #""source_url":"file://\#(scratch.path("snap"))""#
+        func refusal(_ overrides: String) throws -> String {
+            try careless.expect(400, "PUT", "vm.restore", #"{\#(snapshot),"overrides":{\#(overrides)}}"#).text
+        }
+        for (what, file) in [("serial port", "memory.bin"), ("serial port", "new"), ("disk", "disk0.raw")] {
+            let path = scratch.path("snap/\(file)")
+            let change =
+                what == "disk" ? #""disks":[{"id":"data","path":"\#(path)"}]"# : #""serial":{"file":"\#(path)"}"#
+            #expect(try refusal(change).contains("lies in the snapshot"))
+        }
+        #expect(try refusal(#""serial":{"mode":"Bogus"}"#).contains("$.overrides"))
+        let verified = try runProcess(Command(try Built.swiftlet(), ["snapshot", "verify", scratch.path("snap")]))
+        #expect(verified.succeeded, "\(verified)")
         // All three go on.
         let before = first.serial.utf8.count
         #expect(Deadline.seconds(10).wait { first.serial.utf8.count > before })

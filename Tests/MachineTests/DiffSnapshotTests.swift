@@ -121,9 +121,9 @@ import Testing
             try vm.command(.pause)
             // One without a type is nobody's parent.
             try take(vm, scratch, "plain", nil)
-            func refusal() throws -> String {
-                let error = try vm.refusal(.snapshot(SnapshotRequest(path: scratch.path("diff"), kind: .diff)))
-                #expect(!FileManager.default.fileExists(atPath: scratch.path("diff")))
+            func refusal(as name: String = "diff") throws -> String {
+                let error = try vm.refusal(.snapshot(SnapshotRequest(path: scratch.path(name), kind: .diff)))
+                #expect(!FileManager.default.fileExists(atPath: scratch.path(name)))
                 return error.chain.last ?? ""
             }
             #expect(try refusal().contains("there is none; take one with the type Full first"))
@@ -140,6 +140,11 @@ import Testing
                 try vm.refusal(.snapshot(SnapshotRequest(path: scratch.path("diff"), kind: .diff))).kind == .conflict)
             try take(vm, scratch, "next", .diff)
             #expect(try SnapshotChain(opening: scratch.path("next")).layers.count == 3)
+            // All that a diff builds upon has to be there, not only the last one.
+            try FileManager.default.moveItem(atPath: scratch.path("base"), toPath: scratch.path("moved"))
+            #expect(try refusal(as: "late").contains("the parent is gone"))
+            try FileManager.default.moveItem(atPath: scratch.path("moved"), toPath: scratch.path("base"))
+            try take(vm, scratch, "late", .diff)
             // The next life has other memory.
             try vm.command(.resume)
             try vm.command(.reboot)

@@ -15,6 +15,30 @@ struct RestoredImages: ~Copyable {
 }
 
 extension VMM {
+    /// Refuses a VM that would write to the snapshot that it is made of.
+    func refuse(filesIn chain: SnapshotChain, _ config: VMConfig) throws(VMError) {
+        let directories = Set(chain.layers.compactMap { try? Directory.resolved($0.path) })
+        var files = config.disks.map { ("disk \"\($0.id ?? "")\"", $0.path) }
+        for (what, console) in [("serial port", config.serial), ("console", config.console)] {
+            if console.mode == .file, let file = console.file { files.append((what, file)) }
+        }
+        if config.debugConsole.mode == .file, let file = config.debugConsole.file {
+            files.append(("debug console", file))
+        }
+        for (what, file) in files {
+            // The file itself, where it is there, or the directory that it would be made in.
+            let place = (try? Directory.resolved(file)) ?? file
+            let parent = place.lastIndex(of: "/").map { String(place[..<$0]) } ?? "."
+            guard directories.contains((try? Directory.resolved(parent)) ?? parent) else { continue }
+            throw VMError(
+                .invalid,
+                [
+                    "the file of the \(what), \(file), lies in the snapshot, which must not change; name another one by "
+                        + "overrides"
+                ])
+        }
+    }
+
     /// Puts the images that a snapshot has to the paths of the VM's disks, where that is asked for, and names those that
     /// have changed since the snapshot otherwise.
     ///

@@ -74,7 +74,18 @@ extension VMM {
                         + "was restored from, and there is none; take one with the type Full first"
                 ])
         }
-        let found = try SnapshotDirectory(opening: parent.directory).manifest.id
+        let found: String
+        do throws(SnapshotError) {
+            // All that it builds upon has to be there: nobody could restore the diff otherwise.
+            found = try SnapshotChain(opening: parent.directory).manifest.id
+        } catch {
+            throw VMError(
+                VMError(error).kind,
+                [
+                    "$.type: the Diff cannot build upon \(parent.directory); bring that one back or take one with the type "
+                        + "Full", error.description,
+                ])
+        }
         guard found == parent.id else {
             throw VMError(
                 .failed,
@@ -105,9 +116,11 @@ extension VMM {
         var config = parsed.config
         config.memory.prefault = request.prefault
         parsed = ParsedConfig(config: config, warnings: [])
+        try refuse(filesIn: chain, config)
         let images = try putImages(request, chain, config)
         do {
-            try create(parsed)
+            // What the guest has written before is in the consoles' files.
+            try create(parsed, goesOn: true)
             try restoreLife(request, (chain, document, creation), descriptors)
             emit(.restored)
             if request.resume { try resume() }
@@ -171,7 +184,7 @@ extension VMM {
 
     /// The next diff may build upon what the guest was restored from.
     private func noteOrigin(_ request: RestoreRequest, _ chain: SnapshotChain) {
-        guard let vm, let instance = vm.instance else { return }
+        guard !request.isPassing, let vm, let instance = vm.instance else { return }
         let isPrivate = !vm.config.memory.shared
         let memory: RestoredMemory =
             !isPrivate ? .shared : request.memoryMode == .onDemand ? .mapped : .copied
@@ -199,7 +212,10 @@ extension VMM {
             guard let overrides else { return try VMConfig.parse(snapshot.config, mode: .lenient) }
             return try VMConfig.parse(snapshot.config, overrides)
         } catch {
-            if overrides != nil, error.issues.first?.path.contains("overrides") == true { throw VMError(error) }
+            if error.issues.first?.path.contains("overrides") == true { throw VMError(error) }
+            if overrides != nil, (try? VMConfig.parse(snapshot.config, mode: .lenient)) != nil {
+                throw VMError(error).during("$.overrides: the VM's configuration cannot be so")
+            }
             throw VMError(error).during("\(snapshot.path)/config.json cannot be used")
         }
     }
