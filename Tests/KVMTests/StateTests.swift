@@ -141,6 +141,8 @@ private struct Machine {
         let isOver = Atomic<Bool>(false)
         let load = try (0..<2).map { number in
             try Thread("load\(number)") {
+                // Other tests are not to wait for it.
+                yieldPrecedence(steps: 19)
                 var numbers = SIMD16<Float>(repeating: Float(number))
                 while !isOver.load(ordering: .relaxed) { numbers = numbers * 1.000_1 + 1 }
                 #expect(numbers[0] != 0.5)
