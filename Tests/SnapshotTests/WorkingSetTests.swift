@@ -114,19 +114,28 @@ import Testing
         let file = scratch.path("large/memory.bin")
         let touched = [3000, 40, 1700]
         let heard = Heard()
-        do {
+        func record() throws -> Bool {
             let target = try FakeRAM([(0, 4096)])
             let paging = try MemoryPaging(
                 mapping: try chain("large"), into: target.regions, prefetch: true, heard.tell)
+            defer { paging.stop() }
             paging.guestRuns()
             for page in touched {
                 #expect(target.parts[0].memory.bytes(page * 4096..<page * 4096 + 1) != [0])
                 // Looks come at 4, 12, 28 ms and so on.
                 let before = paging.reading.touchedPages
-                #expect(Deadline.seconds(10).wait { paging.reading.touchedPages > before })
+                let isIn = Deadline.seconds(10).wait { paging.reading.touchedPages > before }
+                if !isIn { return false }
             }
-            paging.stop()
+            return true
         }
+        // Who looks gives way to all others, and looks for 10 s: on a machine that has no time for it, it sees less.
+        var isSeen = false
+        for _ in 0..<6 where !isSeen {
+            FileDescriptor.remove(scratch.path("large/working-set"))
+            isSeen = try record()
+        }
+        #expect(isSeen)
         let set = try #require(try chain("large").workingSet())
         let order = touched.map { page in set.runs.firstIndex { page >= $0.page && page < $0.page + $0.count } }
         #expect(
