@@ -68,6 +68,11 @@ def serve_paths(value, key=""):
             value[name] = image_file(item) if name == "path" else plain_file("file-", item)
         elif name in ("socket", "api_socket") and isinstance(item, str):
             value[name] = f"socket{next(numbers)}"
+        elif name == "destination_url" and isinstance(item, str) and not item.startswith("file:"):
+            # Nobody listens there, which shows at once.
+            value[name] = "unix:" + SCRATCH + "/nobody"
+        elif name == "receiver_url" and isinstance(item, str):
+            value[name] = "unix:" + SCRATCH + f"/receiver{next(numbers)}"
         elif name == "destination_url":
             value[name] = "file://" + unused_file()
         elif name == "directory_url" and isinstance(item, str):
