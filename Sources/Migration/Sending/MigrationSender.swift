@@ -100,7 +100,7 @@ package final class MigrationSender {
             }
             guard source.memoryDescriptor != nil else {
                 throw MigrationError(
-                    .invalid, "local: the memory has no descriptor; it has one with \"shared\": true in $.memory")
+                    .machine, "local: the memory has no descriptor; it has one with \"shared\": true in $.memory")
             }
         }
         try connect()
