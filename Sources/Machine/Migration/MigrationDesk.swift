@@ -65,7 +65,7 @@ package final class MigrationDesk: Sendable {
     }
 
     /// Says that the thread has nothing more to do.
-    func finish() { state.withLock { $0.isBusy = false } }
+    func finish() { state.withLock { ($0.isBusy, $0.stop) = (false, nil) } }
 
     /// Keeps what a person has to decide on, or forgets it.
     func hold(_ machine: LeavingMachine?) { state.withLock { $0.leaving = machine } }
