@@ -16,19 +16,34 @@ struct ServerLimitTests {
 
     private static let start = "PUT /x HTTP/1.1\r\n"
 
-    @Test(arguments: [
-        start + "X: " + String(repeating: "a", count: 4 << 20) + "\r\n\r\n",
-        start + "X:" + String(repeating: " ", count: 4 << 20) + "\r\n\r\n",
-        start + String(repeating: "a", count: 4 << 20) + ": x\r\n\r\n",
-        start + String(repeating: "Name: some value\r\n", count: 250_000) + "\r\n",
-        "GET /" + String(repeating: "a", count: 4 << 20) + " HTTP/1.1\r\n\r\n",
-        start + "Transfer-Encoding: chunked\r\n\r\n1;" + String(repeating: "x", count: 4 << 20) + "\r\na\r\n0\r\n\r\n",
-        start + "Transfer-Encoding: chunked\r\n\r\n0\r\nA:" + String(repeating: " ", count: 4 << 20) + "\r\n\r\n",
-        String(repeating: "\r\n", count: 2 << 20),
-    ])
-    func fourMebibytesOfHeaderAreRefused(_ text: String) throws {
+    /// A request that is too long for its text to name a test.
+    private struct LongRequest: CustomTestStringConvertible {
+        let testDescription: String
+        let text: String
+
+        init(_ description: String, _ text: String) {
+            testDescription = description
+            self.text = text
+        }
+    }
+
+    private static let chunked = start + "Transfer-Encoding: chunked\r\n\r\n"
+    private static let longRequests = [
+        LongRequest("value", start + "X: " + String(repeating: "a", count: 4 << 20) + "\r\n\r\n"),
+        LongRequest("blanks", start + "X:" + String(repeating: " ", count: 4 << 20) + "\r\n\r\n"),
+        LongRequest("name", start + String(repeating: "a", count: 4 << 20) + ": x\r\n\r\n"),
+        LongRequest("fields", start + String(repeating: "Name: some value\r\n", count: 250_000) + "\r\n"),
+        LongRequest("path", "GET /" + String(repeating: "a", count: 4 << 20) + " HTTP/1.1\r\n\r\n"),
+        LongRequest(
+            "chunk's extension", chunked + "1;" + String(repeating: "x", count: 4 << 20) + "\r\na\r\n0\r\n\r\n"),
+        LongRequest("trailer", chunked + "0\r\nA:" + String(repeating: " ", count: 4 << 20) + "\r\n\r\n"),
+        LongRequest("line ends", String(repeating: "\r\n", count: 2 << 20)),
+    ]
+
+    @Test(arguments: longRequests)
+    private func fourMebibytesOfHeaderAreRefused(_ request: LongRequest) throws {
         let server = try TestServer()
-        let reply = try answer(to: Array(text.utf8), server)
+        let reply = try answer(to: Array(request.text.utf8), server)
         #expect(reply.hasPrefix("HTTP/1.1 431 \r\n") && reply.hasSuffix("at most 65536 bytes are accepted\"]"))
         #expect(try server.answers())
         // What came before the refusal is all that was kept of it.
