@@ -6,15 +6,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// Between vfork and exec only this thread's stack and the kernel are touched: other threads may hold any lock.
-static void run(const char *program, char *const arguments[], int keep, volatile int *failure) {
-    int moved = fcntl(keep, F_DUPFD, 16);
-    int null = open("/dev/null", O_RDONLY);
-    if (moved < 0 || null < 0 || dup2(null, 0) < 0 || dup2(moved, 3) < 0) {
+// Between vfork and exec only this thread's stack and the kernel are touched: other threads may hold any lock. What ends
+// the child before its program begins is left in *failure.
+static void run(const char *program, char *const arguments[], int input, int beside, volatile int *failure) {
+    // Out of the way of the numbers that they are to have.
+    int moved[2] = {fcntl(input, F_DUPFD, 16), beside < 0 ? -1 : fcntl(beside, F_DUPFD, 16)};
+    if (moved[0] < 0 || dup2(moved[0], 0) < 0 || (beside >= 0 && (moved[1] < 0 || dup2(moved[1], 3) < 0))) {
         *failure = errno;
         _exit(127);
     }
-    (void)close_range(4, ~0U, 0);
+    (void)close_range(beside < 0 ? 3 : 4, ~0U, 0);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -23,18 +24,27 @@ static void run(const char *program, char *const arguments[], int keep, volatile
     _exit(127);
 }
 
+// A signal's handler must not run in the memory that is shared with the child.
+static void hold_signals(sigset_t *before) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
 int cl_spawn_detached(const char *program, char *const arguments[], int keep) {
     volatile int failure = 0;
-    sigset_t all, before;
-    sigfillset(&all);
-    // A signal's handler must not run in the memory that is shared with the child.
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (null < 0) {
+        return -errno;
+    }
+    hold_signals(&before);
     pid_t child = vfork();
     if (child == 0) {
         setsid();
         pid_t grandchild = vfork();
         if (grandchild == 0) {
-            run(program, arguments, keep, &failure);
+            run(program, arguments, null, keep, &failure);
         }
         if (grandchild < 0) {
             failure = errno;
@@ -45,44 +55,28 @@ int cl_spawn_detached(const char *program, char *const arguments[], int keep) {
         failure = errno;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR) {
+    close(null);
+    if (child > 0) {
+        cl_wait_program(child, NULL, 0);
     }
     return -failure;
 }
 
-static void run_hook(const char *program, int input, volatile int *failure) {
-    char *arguments[2] = {(char *)program, NULL};
-    int moved = fcntl(input, F_DUPFD, 16);
-    if (moved < 0 || dup2(moved, 0) < 0) {
-        *failure = errno;
-        _exit(127);
-    }
-    (void)close_range(3, ~0U, 0);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    execv(program, arguments);
-    *failure = errno;
-    _exit(127);
-}
-
 int cl_start_program(const char *program, int input) {
+    char *arguments[2] = {(char *)program, NULL};
     volatile int failure = 0;
-    sigset_t all, before;
-    sigfillset(&all);
-    // As above: no handler in memory that is shared.
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    hold_signals(&before);
     pid_t child = vfork();
     if (child == 0) {
-        run_hook(program, input, &failure);
+        run(program, arguments, input, -1, &failure);
     }
     if (child < 0) {
         failure = errno;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failure != 0 && child > 0) {
-        while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {
-        }
+        cl_wait_program(child, NULL, 0);
     }
     return failure != 0 ? -failure : child;
 }

@@ -23,8 +23,20 @@ static int inet_fill(struct sockaddr_storage *address, socklen_t *length, const 
     return -EADDRNOTAVAIL;
 }
 
-static int tcp_socket(int family) {
-    return (int)cl_result(socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+// A socket of an address's family, and the address.
+static int tcp_open(struct sockaddr_storage *address, socklen_t *length, const char *host, uint16_t port) {
+    int error = inet_fill(address, length, host, port);
+    if (error) {
+        return error;
+    }
+    return (int)cl_result(socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
+
+// Closes a socket of which the last call failed.
+static int tcp_give_up(int fd) {
+    int error = -errno;
+    close(fd);
+    return error;
 }
 
 void cl_tcp_prepare(int fd) {
@@ -37,20 +49,13 @@ int cl_tcp_listen(const char *host, uint16_t port, int backlog) {
     struct sockaddr_storage address;
     socklen_t length;
     int one = 1;
-    int fd;
-    int error = inet_fill(&address, &length, host, port);
-    if (error) {
-        return error;
-    }
-    fd = tcp_socket(address.ss_family);
+    int fd = tcp_open(&address, &length, host, port);
     if (fd < 0) {
         return fd;
     }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(fd, (struct sockaddr *)&address, length) < 0 || listen(fd, backlog) < 0) {
-        error = -errno;
-        close(fd);
-        return error;
+        return tcp_give_up(fd);
     }
     return fd;
 }
@@ -70,20 +75,13 @@ int cl_tcp_port(int fd) {
 int cl_tcp_connect(const char *host, uint16_t port) {
     struct sockaddr_storage address;
     socklen_t length;
-    int fd;
-    int error = inet_fill(&address, &length, host, port);
-    if (error) {
-        return error;
-    }
-    fd = tcp_socket(address.ss_family);
+    int fd = tcp_open(&address, &length, host, port);
     if (fd < 0) {
         return fd;
     }
     cl_tcp_prepare(fd);
     if (connect(fd, (struct sockaddr *)&address, length) < 0 && errno != EINPROGRESS) {
-        error = -errno;
-        close(fd);
-        return error;
+        return tcp_give_up(fd);
     }
     return fd;
 }
