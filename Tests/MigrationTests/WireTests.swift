@@ -46,7 +46,7 @@ struct WireTests {
             #expect(PagesHead(head.bytes) == head)
             return (try? arriving.put(head, data.range, dataBytes: bytes ?? present.pageCount * 4096)) != nil
         }
-        let one = PageSet.first(1)
+        let one = PageSet(lowest: 1)
         var far = PageSet()
         far[7] = 1 << 63
         let before = memory.bytes
@@ -55,10 +55,10 @@ struct WireTests {
             #expect(!put(address, one), "\(address)")
         }
         // The last chunk of the second region has 20 pages.
-        #expect(!put((1 << 32) + (2 << 20), far) && !put((1 << 32) + (2 << 20), PageSet.first(21)))
+        #expect(!put((1 << 32) + (2 << 20), far) && !put((1 << 32) + (2 << 20), PageSet(lowest: 21)))
         #expect(!put(0, one, one) && !put(0, one, round: 2) && !put(0, one, round: 0) && !put(0, one, bytes: 8192))
         #expect(memory.bytes == before)
-        #expect(put((1 << 32) + (2 << 20), PageSet.first(20)))
+        #expect(put((1 << 32) + (2 << 20), PageSet(lowest: 20)))
         #expect(put(0, far) && !put(0, far) && !put(0, PageSet(), far))
         arriving.begin(round: 2)
         #expect(put(0, PageSet(), far, round: 2) && !put(0, far, round: 1))

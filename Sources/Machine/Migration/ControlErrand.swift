@@ -54,23 +54,23 @@ extension MigrationError {
 }
 
 extension VMController {
-    /// Has the control thread do something and waits for it; from any other thread.
-    func onControl(_ body: @escaping @Sendable (VMM) throws -> Void) throws(MigrationError) {
-        let errand: ControlErrand
-        do throws(HostError) { errand = try ControlErrand(body) } catch { throw MigrationError(.machine, "\(error)") }
-        send(errand)
-        try errand.wait()
-    }
-
-    /// The same with an answer.
-    func answer<Answer: Sendable>(
+    /// Has the control thread do something and waits for its answer; from any other thread.
+    @discardableResult
+    func onControl<Answer: Sendable>(
         _ body: @escaping @Sendable (VMM) throws -> Answer
     ) throws(MigrationError) -> Answer {
         let box = AnswerBox<Answer>()
-        try onControl { vmm in
-            let answer = try body(vmm)
-            box.answer.withLock { $0 = answer }
+        let errand: ControlErrand
+        do throws(HostError) {
+            errand = try ControlErrand { vmm in
+                let answer = try body(vmm)
+                box.answer.withLock { $0 = answer }
+            }
+        } catch {
+            throw MigrationError(.machine, "\(error)")
         }
+        send(errand)
+        try errand.wait()
         guard let answer = box.answer.withLock({ $0 }) else { throw MigrationError(.machine, "no answer came") }
         return answer
     }

@@ -29,19 +29,21 @@ final class LeavingMachine: MigrationSource {
     }
 
     /// Does something with the machine as long as it is the one that is to leave.
-    private func onControl(_ body: @escaping @Sendable (VMM, CreatedVM) throws -> Void) throws(MigrationError) {
+    @discardableResult
+    private func onControl<Answer: Sendable>(
+        _ body: @escaping @Sendable (VMM, CreatedVM) throws -> Answer
+    ) throws(MigrationError) -> Answer {
         try controller.onControl { [instance] vmm in
             guard let vm = vmm.vm, vm.instance === instance else {
                 throw MigrationError(.machine, "the guest ended or rebooted meanwhile")
             }
-            try body(vmm, vm)
+            return try body(vmm, vm)
         }
     }
 
     func describe() throws(MigrationError) -> Hello {
         let (writer, token, wasPaused) = (writer, token, wasPaused)
-        let found = HelloBox()
-        try onControl { vmm, vm in
+        return try onControl { vmm, vm in
             guard let instance = vm.instance, let backends = vm.backends else { throw VMError.notBooted }
             try Self.refuseRemovals(instance)
             var hello = Hello(
@@ -55,17 +57,9 @@ final class LeavingMachine: MigrationSource {
             }
             hello.memory = plan.memory.ranges.map { Hello.Region(address: $0.address, size: $0.size) }
             hello.isPaused = wasPaused
-            found.hello.withLock { $0 = hello }
+            return hello
         }
-        guard let hello = found.hello.withLock({ $0 }) else {
-            throw MigrationError(.machine, "the machine says nothing")
-        }
-        return hello
     }
-
-    private final class HelloBox: Sendable { let hello = Mutex<Hello?>(nil) }
-    private final class PagesBox: Sendable { let pages = Mutex<[[UInt64]]>([]) }
-    private final class BytesBox: Sendable { let bytes = Mutex<[UInt8]>([]) }
 
     private static func refuseRemovals(_ instance: MachineInstance) throws(VMError) {
         let leaving = instance.pendingRemovals
@@ -86,12 +80,7 @@ final class LeavingMachine: MigrationSource {
     func beginLogging() throws(MigrationError) { try onControl { [instance] _, _ in try instance.beginLeaving() } }
 
     func takeWritten() throws(MigrationError) -> [[UInt64]] {
-        let box = PagesBox()
-        try onControl { [instance] _, _ in
-            let pages = try instance.pagesWrittenWhileLeaving()
-            box.pages.withLock { $0 = pages }
-        }
-        return box.pages.withLock { $0 }
+        try onControl { [instance] _, _ in try instance.pagesWrittenWhileLeaving() }
     }
 
     func endLogging() { try? onControl { [instance] _, _ in try instance.endLeaving() } }
@@ -115,13 +104,10 @@ final class LeavingMachine: MigrationSource {
     }
 
     func state() throws(MigrationError) -> [UInt8] {
-        let box = BytesBox()
         try onControl { [instance] _, vm in
             guard let backends = vm.backends else { throw VMError.notBooted }
-            let state = try instance.saveState(backends.plan, adopted: Set(vm.taps.keys)).encoded()
-            box.bytes.withLock { $0 = state }
+            return try instance.saveState(backends.plan, adopted: Set(vm.taps.keys)).encoded()
         }
-        return box.bytes.withLock { $0 }
     }
 
     func release() throws(MigrationError) {

@@ -45,13 +45,13 @@ final class ArrivingMemory: Sendable {
             throw .violation("\(dataBytes) bytes came for \(head.present.pageCount) pages")
         }
         var start = 0
-        head.present.forEachRun { run in
+        for run in head.present.runs {
             let count = run.count * HostRange.pageSize
             let place = run.lowerBound * HostRange.pageSize
             chunk.part(place..<place + count).copy(from: data.part(start..<start + count))
             start += count
         }
-        head.zero.forEachRun { run in
+        for run in head.zero.runs {
             chunk.part(run.lowerBound * HostRange.pageSize..<run.upperBound * HostRange.pageSize).clear()
         }
     }
@@ -72,13 +72,13 @@ final class ArrivingMemory: Sendable {
         guard pages.pageLimit * HostRange.pageSize <= count else {
             throw .violation("pages came for 0x\(hex) behind the end of the machine's memory")
         }
-        guard (head.present & head.zero) == PageSet() else {
+        guard (head.present & head.zero).isEmpty else {
             throw .violation("a page of 0x\(hex) came with bytes and as zeroes")
         }
         let number = firstChunks[index] + offset / PagesHead.chunkSize
         let (isOfRound, isTwice) = seen.withLock { seen in
             guard seen.round == head.round else { return (false, false) }
-            let isTwice = (seen.pages[number] & pages) != PageSet()
+            let isTwice = !(seen.pages[number] & pages).isEmpty
             seen.pages[number] |= pages
             return (true, isTwice)
         }

@@ -85,8 +85,8 @@ final class RoundSender: Sendable {
                 var set = PageSet()
                 for word in 0..<min(8, words.count - first) { set[word] = words[first + word] }
                 let count = min(PagesHead.chunkSize, size - offset) / HostRange.pageSize
-                set &= PageSet.first(count)
-                if set != PageSet() { work.append(Work(region: region, offset: offset, pages: set)) }
+                set &= PageSet(lowest: count)
+                if !set.isEmpty { work.append(Work(region: region, offset: offset, pages: set)) }
             }
         }
         return work
@@ -102,7 +102,7 @@ final class RoundSender: Sendable {
         let zero = isFirst ? PageSet() : work.pages & ~present
         let zeroes = work.pages.pageCount - present.pageCount
         var sent = 0
-        if present != PageSet() || zero != PageSet() {
+        if !present.isEmpty || !zero.isEmpty {
             let head = PagesHead(
                 address: region.guestAddress + UInt64(work.offset), round: UInt64(round), present: present, zero: zero)
             if isLimited {
@@ -142,17 +142,5 @@ final class RoundSender: Sendable {
                 pages[region][word] |= others[region][word]
             }
         }
-    }
-}
-
-extension PageSet {
-    /// The pages below a number, at most 512.
-    static func first(_ count: Int) -> PageSet {
-        var set = PageSet()
-        for word in 0..<8 {
-            let left = count - word * 64
-            set[word] = left >= 64 ? .max : left <= 0 ? 0 : (1 << UInt64(left)) - 1
-        }
-        return set
     }
 }

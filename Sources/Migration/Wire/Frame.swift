@@ -160,22 +160,3 @@ package struct PagesHead: Equatable, Sendable {
         (present, zero) = (sets[0], sets[1])
     }
 }
-
-extension PageSet {
-    /// How many pages it has.
-    var pageCount: Int { (0..<8).reduce(0) { $0 + self[$1].nonzeroBitCount } }
-
-    /// The pages in ascending order as ranges without gaps, handed to the body one after the other.
-    func forEachRun(_ body: (Range<Int>) -> Void) {
-        var start: Int?
-        for page in 0..<512 {
-            let isIn = self[page / 64] >> UInt64(page % 64) & 1 == 1
-            if isIn, start == nil { start = page }
-            if !isIn, let first = start {
-                body(first..<page)
-                start = nil
-            }
-        }
-        if let first = start { body(first..<512) }
-    }
-}

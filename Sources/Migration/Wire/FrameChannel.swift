@@ -66,7 +66,7 @@ package final class FrameChannel: Sendable {
         _ head: PagesHead, of chunk: HostRange, within milliseconds: Int, heeding stop: EventFD?
     ) throws(MigrationError) -> Int {
         var end = FrameHeader.size + PagesHead.size
-        head.present.forEachRun { run in
+        for run in head.present.runs {
             let count = run.count * HostRange.pageSize
             let start = run.lowerBound * HostRange.pageSize
             outgoing.range.part(end..<end + count).copy(from: chunk.part(start..<start + count))

@@ -106,10 +106,7 @@ package struct Hello: Codable, Equatable, Sendable {
 
     /// A new token: 128 bits in hexadecimal.
     package static func newToken() -> String {
-        (0..<4).map { _ in
-            let text = String(UInt32.random(in: .min ... .max), radix: 16)
-            return String(repeating: "0", count: 8 - text.count) + text
-        }.joined()
+        (0..<4).map { _ in Hexadecimal.text(.random(in: .min ... .max)) }.joined()
     }
 }
 

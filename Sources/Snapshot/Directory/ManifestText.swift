@@ -86,8 +86,9 @@ struct PathKept<Value: Decodable>: Decodable {
 }
 
 /// 32-bit numbers as eight hexadecimal digits.
-enum Hexadecimal {
-    static func text(_ value: UInt32) -> String {
+package enum Hexadecimal {
+    /// All eight digits.
+    package static func text(_ value: UInt32) -> String {
         let digits = String(value, radix: 16)
         return String(repeating: "0", count: 8 - digits.count) + digits
     }

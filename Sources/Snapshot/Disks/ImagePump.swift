@@ -18,10 +18,7 @@ struct ImagePump: Sendable {
 
         /// As it is summed, little-endian: the chunk's number, its pages, their checksum.
         var bytes: [UInt8] {
-            func bytes(_ value: some FixedWidthInteger) -> [UInt8] {
-                (0..<value.bitWidth / 8).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) }
-            }
-            return bytes(UInt64(chunk)) + pages.indices.flatMap { bytes(pages[$0]) } + bytes(checksum)
+            ValueBytes.of(UInt64(chunk)) + ValueBytes.of(pages) + ValueBytes.of(checksum)
         }
     }
 

@@ -36,7 +36,7 @@ extension SnapshotChain {
         try WorkerPool.run(geometry.chunkCount, workers: workers) { index, scratch throws(SnapshotError) in
             let chunk = geometry.chunk(index)
             let live = regions[chunk.region].host.part(chunk.offset..<chunk.offset + chunk.count)
-            let data = self.parts(of: chunk).reduce(PageSet()) { $0 | $1.data }
+            let data = self.dataPages(of: chunk)
             var candidates = chunk.allPages
             if let own = pageMap?.value.ownPages(live) { candidates = memory == .mapped ? own : own | data }
             if candidates.isEmpty { return }

@@ -76,7 +76,7 @@ struct MemoryGeometry: Equatable, Sendable {
 
 extension PageSet {
     /// The first `count` pages, at most 512.
-    init(lowest count: Int) {
+    package init(lowest count: Int) {
         self.init()
         for word in 0..<8 {
             let bits = Swift.min(64, Swift.max(0, count - word * 64))
@@ -84,10 +84,11 @@ extension PageSet {
         }
     }
 
-    var isEmpty: Bool { self == PageSet() }
+    /// Whether no page is in it.
+    package var isEmpty: Bool { self == PageSet() }
 
     /// The number of pages in the set.
-    var pageCount: Int { indices.reduce(0) { $0 + self[$1].nonzeroBitCount } }
+    package var pageCount: Int { indices.reduce(0) { $0 + self[$1].nonzeroBitCount } }
 
     func contains(_ page: Int) -> Bool { self[page / 64] >> UInt64(page % 64) & 1 == 1 }
 
@@ -95,7 +96,7 @@ extension PageSet {
     func without(_ other: PageSet) -> PageSet { self & ~other }
 
     /// Runs of neighbouring pages, ascending.
-    var runs: [Range<Int>] {
+    package var runs: [Range<Int>] {
         var runs: [Range<Int>] = []
         var page = 0
         while let start = next(from: page, in: true) {
