@@ -4,6 +4,7 @@
 //
 //     FILL    MiB of memory in which each page from 16 MiB on gets a word that is its address (default: none)
 //     DIRTY   pages from 16 MiB on that each turn writes again (default: none)
+//     SPAN    pages from 16 MiB on of which each turn writes the next DIRTY ones, from the first one again behind the last
 //     PAUSE   ns between two turns, in which the processor halts; 0, the default, is none
 //
 // A turn is one byte to port 0x80, where swiftlet takes the time, and a tilde at COM1. When the VM's generation id is another
@@ -62,7 +63,18 @@ turn:
     cmpl %ebx, GENERATION
     jne off
 #endif
-#if DIRTY
+#if SPAN
+    movl next, %edi
+    movl $DIRTY, %ecx
+1:  cmpl $(START + SPAN * 4096), %edi
+    jb 2f
+    movl $START, %edi
+2:  incl 8(%edi)
+    addl $4096, %edi
+    decl %ecx
+    jnz 1b
+    movl %edi, next
+#elif DIRTY
     movl $START, %edi
 1:  incl 8(%edi)
     addl $4096, %edi
@@ -107,6 +119,8 @@ idt_pointer:
     .balign 8
 gate:
     .word 0, 8, 0x8E00, 0
+next:
+    .long START
     .bss
     .balign 16
     .skip 4096
