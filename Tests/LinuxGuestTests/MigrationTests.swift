@@ -1,0 +1,93 @@
+import Foundation
+import TestSupport
+import Testing
+
+extension LinuxGuests {
+    @Suite struct Migration {
+        /// Back and forth between two hosts, each way of moving in turn: the client's connection stays, counters go on,
+        /// hashes agree and the file system is clean.
+        @Test func movesBackAndForthAtWork() throws {
+            try withGuest("moves") { scratch in
+                let guest = try MovingGuest(in: scratch)
+                for number in 0..<MovingGuest.moves {
+                    try guest.work()
+                    let way: (name: String, isLocal: Bool, options: String)
+                    switch number % 3 {
+                    case 0: way = ("plain", false, "")
+                    case 1: way = ("8 connections", false, #","connections":8"#)
+                    default: way = ("local", true, "")
+                    }
+                    let before = guest.client.longest
+                    let outcome = try guest.move(isLocal: way.isLocal, way.options)
+                    try guest.work()
+                    let longest = guest.client.longest
+                    tell(
+                        "move \(number + 1), \(way.name): "
+                            + (longest > before ? "the client waited \(longest) ms" : "no longer wait than before")
+                            + "; \(outcome.report)")
+                }
+                try guest.finish()
+            }
+        }
+
+        /// A bad line: what is late, lost, twice, or out of order changes nothing but the time.
+        @Test func movesOverABadLine() throws {
+            try withGuest("bad-line") { scratch in
+                let guest = try MovingGuest(in: scratch)
+                for host in 0...1 {
+                    try guest.hosts.impair(host, "delay 5ms 3ms loss 0.5% duplicate 0.5% reorder 10%")
+                }
+                for options in ["", #","connections":4"#] {
+                    try guest.work()
+                    try guest.move(options)
+                }
+                try guest.work()
+                for host in 0...1 { try guest.hosts.impair(host, nil) }
+                try guest.finish()
+            }
+        }
+
+        /// A cable that is pulled while memory goes over, and a firewall that resets the connection: the guest goes on
+        /// where it was, the other side holds nothing, and the next attempt succeeds.
+        @Test func aLostLineLeavesItWhereItWas() throws {
+            try withGuest("lost-line") { scratch in
+                let guest = try MovingGuest(in: scratch)
+                let hosts = guest.hosts
+                let rules = "inet lab input"
+                try guest.work()
+                let faults: [(name: String, make: () throws -> Void, mend: () throws -> Void)] = [
+                    ("pulled", { try hosts.plug(1, false) }, { try hosts.plug(1, true) }),
+                    (
+                        "reset",
+                        {
+                            try hosts.run(on: 1, "nft add table inet lab")
+                            try hosts.run(
+                                on: 1, "nft add chain \(rules) { type filter hook input priority 0 ; }")
+                            try hosts.run(
+                                on: 1, "nft add rule \(rules) tcp dport 20000-21000 reject with tcp reset")
+                        }, { try hosts.run(on: 1, "nft delete table inet lab") }
+                    ),
+                ]
+                for fault in faults {
+                    let slow = #","bandwidth":2097152,"auto_converge":false,"connections":2"#
+                    let outcome = try guest.move(slow, arrives: false) { api in
+                        let copies = try guest.deadline.wait(every: .milliseconds(50)) {
+                            try api.get("vm.migration").body.contains(#""copying""#)
+                        }
+                        #expect(copies, "\(guest.evidence)")
+                        sleepThread(.seconds(1))
+                        try fault.make()
+                    }
+                    #expect(outcome.sent.status == 500, "\(fault.name): \(outcome)")
+                    #expect(outcome.report.contains(#""returned""#), "\(fault.name): \(outcome)")
+                    tell("\(fault.name): \(outcome.sent.body)")
+                    try fault.mend()
+                    try guest.work()
+                }
+                try guest.move()
+                try guest.work()
+                try guest.finish()
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// A guest that computes on 4 vCPUs, writes a file system and serves a client over TCP (the init's test `serve`), and moves
+/// between two hosts, each time into a new process.
+final class MovingGuest {
+    /// How often it moves: a few times, or as many as the environment says.
+    static let moves = ProcessInfo.processInfo.environment["SWIFTLET_MOVES"].flatMap { Int($0) } ?? 6
+
+    let hosts: TwoHosts
+    let deadline: Deadline
+    let client: EchoClient
+    private let scratch: ScratchDirectory
+    private let disk: String
+    private var vmm: ChildProcess
+    private var socket: String
+    /// On which host it is.
+    private(set) var place = 0
+    private var count = 0
+
+    /// Boots it.
+    init(in scratch: ScratchDirectory) throws {
+        self.scratch = scratch
+        deadline = Deadline.seconds(5 * GuestFiles.limit)
+        hosts = try TwoHosts()
+        disk = try scratch.sparse("disk.raw", bytes: 32 << 20)
+        let made = try runProcess(Command("mke2fs", ["-q", "-t", "ext4", disk]))
+        try #require(made.succeeded, "\(made)")
+        var spec = try VMConfiguration(
+            tests: "serve", words: "swiftlet.ip=\(TwoHosts.guest)/24", "swiftlet.port=7000")
+        spec.cpus = .init(bootVcpus: 4, maxVcpus: 4)
+        spec.memory = .init(size: 256 << 20, shared: true)
+        spec.disks = [.init(path: disk, id: "files")]
+        spec.net = [.init(tap: TwoHosts.tap, id: "lan")]
+        spec.serial = .file(scratch.path("serial"))
+        (vmm, socket) = try Self.start(hosts, 0, scratch, "api0")
+        let api = try GuestAPI(socket, by: deadline)
+        for (name, body) in [("vm.create", String(decoding: try spec.json(), as: UTF8.self)), ("vm.boot", "")] {
+            let reply = try api.put(name, body)
+            try #require(reply.status == 204, "\(name): \(reply)\n\(vmm.evidence)")
+        }
+        client = try EchoClient(TwoHosts.guest, 7000, by: deadline)
+    }
+
+    private static func start(
+        _ hosts: TwoHosts, _ host: Int, _ scratch: ScratchDirectory, _ name: String
+    ) throws -> (ChildProcess, String) {
+        let socket = scratch.path(name)
+        let command = hosts.command(
+            on: host, try Built.swiftlet(), ["vmm", "--api-socket", socket, "-v", "--log-file", scratch.path("log")])
+        return (try ChildProcess(command), socket)
+    }
+
+    /// What happened so far, for a failed expectation.
+    var evidence: String {
+        func end(_ name: String) -> String {
+            ((try? String(contentsOfFile: scratch.path(name), encoding: .utf8)) ?? "").suffix(4000).description
+        }
+        return "move \(count): \(vmm.evidence)\n--- serial ---\n\(end("serial"))\n--- log ---\n\(end("log"))"
+    }
+
+    /// Waits until it has served its client, and counted on each vCPU.
+    func work() throws {
+        let before = (client.answered, try lines())
+        let worked = try deadline.wait(every: .milliseconds(100)) {
+            if client.failure != nil { return true }
+            guard client.answered >= before.0 + 3 else { return false }
+            let now = try lines()
+            return (0..<4).allSatisfy { vcpu in now.all("cpu\(vcpu)").count > before.1.all("cpu\(vcpu)").count }
+        }
+        try #require(worked && client.failure == nil, "\(client.failure ?? "the guest stands still")\n\(evidence)")
+    }
+
+    private func lines() throws -> GuestReport {
+        GuestReport(
+            ending: .exited(0), output: String(decoding: try scratch.read("serial"), as: UTF8.self), errors: "")
+    }
+
+    /// What a migration came to.
+    struct Outcome: CustomStringConvertible {
+        let sent: GuestAPI.Reply
+        /// What `vm.migration` says of it at the source.
+        let report: String
+        /// What the destination's curl printed: its reply's status.
+        let received: String
+        var description: String { "\(sent)\n\(report)\nreceived: \(received)" }
+    }
+
+    /// Moves it to the other host.
+    ///
+    /// - Parameters:
+    ///   - isLocal: by a Unix socket, its memory as a descriptor.
+    ///   - options: further members of the request.
+    ///   - during: called while it is under way, with both sockets.
+    @discardableResult
+    func move(
+        isLocal: Bool = false, _ options: String = "", arrives: Bool = true,
+        during: (GuestAPI) throws -> Void = { _ in }
+    ) throws -> Outcome {
+        count += 1
+        let there = 1 - place
+        let (other, otherSocket) = try Self.start(hosts, there, scratch, "api\(count)")
+        let port = 20_000 + count
+        let (own, url) =
+            isLocal
+            ? ("unix:\(scratch.path("move\(count)"))", "unix:\(scratch.path("move\(count)"))")
+            : ("tcp:0.0.0.0:\(port)", "tcp:\(hosts.address(there)):\(port)")
+        let otherAPI = try GuestAPI(otherSocket, by: deadline)
+        let receiver = try ask(otherSocket, "vm.receive-migration", #"{"receiver_url":"\#(own)"}"#)
+        let waits = try deadline.wait(every: .milliseconds(50)) {
+            try otherAPI.get("vm.migration").body.contains(#""waiting""#)
+        }
+        try #require(waits, "\(other.evidence)")
+        let sender = try ask(
+            socket, "vm.send-migration",
+            #"{"destination_url":"\#(url)"\#(isLocal ? #","local":true"# : "")\#(options)}"#)
+        let api = try GuestAPI(socket, by: deadline)
+        try during(api)
+        _ = try sender.waitForEnd(by: deadline)
+        let report = (try? api.get("vm.migration").body) ?? "the process has ended"
+        let status = Int(sender.output.suffix(3)) ?? 0
+        if arrives { _ = try receiver.waitForEnd(by: deadline) } else { other.kill() }
+        let outcome = Outcome(
+            sent: .init(status: status, body: sender.output), report: report, received: receiver.output)
+        if arrives {
+            try #require(status == 204 && receiver.output.hasSuffix("204"), "\(outcome)\n\(evidence)")
+            // Its VM is gone, and there is nothing else for it to do.
+            #expect(try vmm.waitForEnd(by: deadline) == .exited(0), "\(vmm.evidence)")
+            (vmm, socket, place) = (other, otherSocket, there)
+        }
+        return outcome
+    }
+
+    private func ask(_ socket: String, _ name: String, _ body: String) throws -> ChildProcess {
+        try ChildProcess(
+            Command(
+                "curl",
+                [
+                    "-sS", "-w", "%{http_code}", "--unix-socket", socket, "-X", "PUT", "-H",
+                    "Content-Type: application/json", "--data-binary", body, "http://localhost/api/v1/\(name)",
+                ]))
+    }
+
+    /// Has it end, and looks at all that it did.
+    func finish() throws {
+        try #require(client.stop(by: deadline), "\(client.failure ?? "the guest does not stop")\n\(evidence)")
+        let ending = try vmm.waitForEnd(by: deadline)
+        let report = GuestReport(ending: ending, output: try lines().output, errors: vmm.errors)
+        try #require(report.isClean, "\(report)\n\(evidence)")
+        // Neither a gap nor a repeat.
+        for vcpu in 0..<4 {
+            let counted = try #require(report["counted\(vcpu)"].flatMap { Int($0) }, "\(report)")
+            #expect(report.all("cpu\(vcpu)").map { Int($0) } == (1...counted).map { $0 })
+        }
+        let files = try #require(report["files"].flatMap { Int($0) }, "\(report)")
+        #expect(files > 1)
+        #expect(report["complaints"] == "0", "\(report.all("complaint"))\n\(report)")
+        let check = try runProcess(Command("e2fsck", ["-fn", disk]))
+        #expect(check.succeeded, "\(check)")
+        tell("moves: \(client.answered) answers, the longest after \(client.longest) ms; \(files) files")
+    }
+}
