@@ -60,7 +60,7 @@ let package = Package(
         room("KVM", ["Snapshot", "Host", "CLinux"]),
         room("Memory", ["Host", "CLinux"]),
         room("Snapshot", ["Host"], small),
-        room("Migration", ["Memory", "Snapshot", "Host"], small),
+        room("Migration", ["Memory", "Snapshot", "Host", "CLinux"], small),
         room("CharBackend", ["Host"]),
         room("PCI", ["Snapshot", "Memory", "KVM", "Host"]),
         room("Virtio", ["Snapshot", "PCI", "Memory", "KVM", "Host", "CLinux"]),

@@ -8,6 +8,8 @@ package protocol MigrationSource: AnyObject, Sendable {
     var regions: [MemoryRegion] { get }
     /// The descriptor of its memory, for a peer on the same host; nil where it has none.
     var memoryDescriptor: Int32? { get }
+    /// Its disks, where their images come along; nil where the destination has them already.
+    var mirror: (any MirrorSource)? { get }
     /// Notes from now on which pages are written.
     func beginLogging() throws(MigrationError)
     /// The pages that were written since the last time, and forgets them: for each region, page i in bit i % 64 of word
@@ -37,6 +39,8 @@ package protocol MigrationSink: AnyObject, Sendable {
     func reasonsAgainst(_ hello: Hello) -> [String]
     /// Makes room for its memory, which holds zeroes, or is what the descriptor has.
     func prepare(_ hello: Hello, memory: consuming ReceivedMemory?) throws(MigrationError) -> [MemoryRegion]
+    /// The images of its disks, where they come along: there from `prepare` on.
+    var disks: ArrivingDisks? { get }
     /// Takes its state, and checks it.
     func load(_ state: [UInt8]) throws(MigrationError)
     /// Takes the disks and interfaces and makes the machine, which stands still.
@@ -45,4 +49,12 @@ package protocol MigrationSink: AnyObject, Sendable {
     func start() throws(MigrationError)
     /// Drops whatever there is of it.
     func discard()
+}
+
+extension MigrationSource {
+    package var mirror: (any MirrorSource)? { nil }
+}
+
+extension MigrationSink {
+    package var disks: ArrivingDisks? { nil }
 }

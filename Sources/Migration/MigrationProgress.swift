@@ -28,6 +28,8 @@ package struct MigrationReport: Equatable, Sendable {
     package var bytes: UInt64 = 0, pages: UInt64 = 0, zeroPages: UInt64 = 0
     /// Bytes of pages that are still to go in this round or, between rounds, were written since.
     package var remainingBytes: UInt64 = 0
+    /// How far the disks are that come along; nil where none do.
+    package var disks: DiskReport?
     /// Bytes a second that went over in the last round, and that the guest wrote meanwhile.
     package var rate: UInt64 = 0, dirtyRate: UInt64 = 0
     /// ms: how long the guest is expected to stand still, and how long it did.
@@ -37,6 +39,17 @@ package struct MigrationReport: Equatable, Sendable {
     /// When it began, in ns of the monotonic clock, and for how many ns it has gone on.
     package let start: UInt64
     package var elapsed: UInt64 = 0
+
+    /// How far disks are that are copied.
+    package struct DiskReport: Equatable, Sendable {
+        /// Bytes of the images that are no holes, when the migration began.
+        package var total: UInt64
+        /// Bytes that went over, and bytes of blocks that are still to go in this round or, between rounds, were written
+        /// since.
+        package var sent: UInt64 = 0, remaining: UInt64 = 0
+
+        init(_ disks: [MirroredDisk]) { total = disks.reduce(0) { $0 &+ $1.dataBytes } }
+    }
 
     package init(_ role: Role, token: String, peer: String, state: String) {
         (self.role, self.token, self.peer, self.state) = (role, token, peer, state)

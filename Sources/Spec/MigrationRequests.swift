@@ -13,7 +13,7 @@ package struct SendMigrationRequest: Sendable, Equatable {
     /// When memory goes over.
     enum MemoryMode: String, CaseIterable { case precopy = "Precopy", postcopy = "Postcopy" }
     /// How disks go over.
-    enum Disks: String, CaseIterable { case shared, mirror }
+    package enum Disks: String, CaseIterable, Sendable { case shared, mirror }
 
     /// Where the destination listens.
     package var destination: String
@@ -30,6 +30,9 @@ package struct SendMigrationRequest: Sendable, Equatable {
     package var autoConverge = true
     /// The most bytes a second; nil for what the line takes.
     package var bandwidth: UInt64?
+
+    /// Whether the destination has the disks already, or their images come along.
+    package var disks = Disks.shared
 
     package init(destination: String) { self.destination = destination }
 
@@ -51,10 +54,9 @@ package struct SendMigrationRequest: Sendable, Equatable {
         if let mode: MemoryMode = reader.choice("memory_mode"), mode == .postcopy {
             reader.refuse("memory_mode", "Postcopy is not supported by this version of swiftlet; use Precopy")
         }
-        if let disks: Disks = reader.choice("disks"), disks == .mirror {
-            reader.refuse(
-                "disks",
-                "mirror is not supported by this version of swiftlet; have both hosts reach the images, and shared")
+        disks = reader.choice("disks", default: .shared)
+        if isLocal, disks == .mirror {
+            reader.refuse("disks", "mirror copies the images, and local copies nothing; leave one of them out")
         }
         if reader.bool("compression", default: false) {
             reader.refuse("compression", "is not supported by this version of swiftlet; leave it out")
@@ -75,6 +77,8 @@ package struct ReceiveMigrationRequest: Sendable, Equatable {
     package var receiver: String
     /// The interfaces that get descriptors, in the order of the descriptors.
     package var net: [RestoreRequest.NetDescriptors] = []
+    /// The disks whose images are at other paths here, or are to be made there.
+    package var disks: [MovedDisk] = []
 
     package init(receiver: String) { self.receiver = receiver }
 
@@ -95,7 +99,16 @@ package struct ReceiveMigrationRequest: Sendable, Equatable {
             if let mode: SendMigrationRequest.MemoryMode = reader.choice("memory_mode"), mode == .postcopy {
                 reader.refuse("memory_mode", "Postcopy is not supported by this version of swiftlet; use Precopy")
             }
-            reader.finish(["receiver_url", "net_fds", "tls_dir", "memory_mode"])
+            for disk in reader.sections("disks") {
+                let id = disk.requiredText("id", "the id of a disk")
+                if !id.isEmpty, request.disks.contains(where: { $0.id == id }) {
+                    disk.report.issue(.invalid, disk.path.key("id"), "\(quoted(id)) is named twice; name it once")
+                }
+                request.disks.append(
+                    MovedDisk(id: id, path: disk.requiredText("path", "where the disk's image is here")))
+                disk.finish(["id", "path"], isExact: true)
+            }
+            reader.finish(["receiver_url", "net_fds", "disks", "tls_dir", "memory_mode"])
             return request
         }
     }

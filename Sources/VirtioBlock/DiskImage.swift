@@ -47,6 +47,8 @@ package final class DiskImage: Sendable {
     package var size: UInt64 { currentSize.load(ordering: .acquiring) }
     let currentSize: Atomic<UInt64>
     let geometry: DiskGeometry
+    /// What was written, while a copy is made of the image.
+    let written = WrittenBlocks()
     var isBlockDevice: Bool { geometry.isBlockDevice }
 
     /// A sector of the virtio protocol, in bytes.

@@ -8,6 +8,7 @@ extension DiskImage {
     func transfer(
         _ chain: borrowing DescriptorChain, isWrite: Bool, dataStart: Int, count: Int, at offset: UInt64
     ) throws(Errno) {
+        defer { if isWrite { written.add(offset, UInt64(count)) } }
         var done = 0
         while done < count {
             let position = Int64(offset) + Int64(done)
@@ -27,6 +28,7 @@ extension DiskImage {
     func transferAligned(
         _ chain: borrowing DescriptorChain, _ buffer: AlignedBuffer, isWrite: Bool, count: Int, at offset: UInt64
     ) throws(Errno) {
+        defer { if isWrite { written.add(offset, UInt64(count)) } }
         var done = 0
         while done < count {
             let part = min(count - done, AlignedBuffer.size)
@@ -51,11 +53,13 @@ extension DiskImage {
     /// Gives the space of a range back; it reads as zeroes or as before afterwards.
     func discard(_ offset: UInt64, _ count: UInt64) throws(Errno) {
         guard options.sparse || isBlockDevice else { return }
+        defer { written.add(offset, count) }
         try punch(offset, count, CL_BLKDISCARD, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
     }
 
     /// Makes a range read as zeroes.
     func writeZeroes(_ offset: UInt64, _ count: UInt64, mayUnmap: Bool) throws(Errno) {
+        defer { written.add(offset, count) }
         let punching = mayUnmap && options.sparse
         let mode = punching ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE
         do throws(Errno) {

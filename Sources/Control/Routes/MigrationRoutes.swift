@@ -52,6 +52,8 @@ extension MigrationReport {
             ("error", problem.map { .string($0) }), ("round", .integer(round)),
             ("memory_bytes", .integer(totalBytes)), ("sent_bytes", .integer(bytes)), ("sent_pages", .integer(pages)),
             ("zero_pages", .integer(zeroPages)), ("remaining_bytes", .integer(remainingBytes)),
+            ("disk_bytes", disks.map { .integer($0.total) }), ("disk_sent_bytes", disks.map { .integer($0.sent) }),
+            ("disk_remaining_bytes", disks.map { .integer($0.remaining) }),
             ("rate_bytes_per_s", .integer(rate)), ("dirty_rate_bytes_per_s", .integer(dirtyRate)),
             ("expected_downtime_ms", expectedDowntime.map { .integer($0) }),
             ("downtime_ms", downtime.map { .integer($0) }), ("throttle_percent", .integer(throttle)),

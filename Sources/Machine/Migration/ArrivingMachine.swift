@@ -21,6 +21,7 @@ final class ArrivingMachine: MigrationSink {
         var memory: GuestMemory?
         var creation: VMCreation?
         var bytes: [UInt8] = []
+        var disks: ArrivingDisks?
         var isBuilt = false
         var isPaused = false
     }
@@ -49,7 +50,7 @@ final class ArrivingMachine: MigrationSink {
         note { reasons += try VMM.missing(hello.needs).map { "the guest needs what this host does not have: \($0)" } }
         reasons += MovedState.unreadable(hello.states)
         note {
-            let parsed = try Self.parse(hello)
+            let parsed = try parse(hello)
             let plan = try Self.plan(parsed)
             let own = plan.memory.ranges.map { Hello.Region(address: $0.address, size: $0.size) }
             if own != hello.memory { reasons.append("the memory does not lie where the configuration says") }
@@ -58,6 +59,7 @@ final class ArrivingMachine: MigrationSink {
                 reasons.append("the guest has more memory than this host has RAM and swap space")
             }
             reasons += obstacles(plan, hello)
+            reasons += try ArrivingImages(parsed.config, plan, hello)?.obstacles() ?? []
         }
         return reasons
     }
@@ -68,6 +70,8 @@ final class ArrivingMachine: MigrationSink {
         for device in plan.devices {
             switch device.kind {
             case .block(let options, _):
+                // Those that come along are not here yet.
+                if hello.disks != nil { break }
                 do throws(DiskError) { try DiskImage.check(options, ignoringLock: true) } catch {
                     found.append("\(error)")
                 }
@@ -89,8 +93,8 @@ final class ArrivingMachine: MigrationSink {
         return found
     }
 
-    private static func parse(_ hello: Hello) throws -> ParsedConfig {
-        try VMConfig.parse(Array(hello.config.utf8), mode: .lenient)
+    private func parse(_ hello: Hello) throws -> ParsedConfig {
+        try VMConfig.parse(Array(hello.config.utf8), moved: ArrivingImages.changes(request, hello))
     }
 
     private static func plan(_ parsed: ParsedConfig) throws -> MachinePlan {
@@ -108,9 +112,10 @@ final class ArrivingMachine: MigrationSink {
     ) throws(MigrationError) -> [MemoryRegion] {
         if let hook, let report = controller.migration.report { try hook.before(report, heeding: nil) }
         do {
-            let parsed = try Self.parse(hello)
+            let parsed = try parse(hello)
             let plan = try Self.plan(parsed)
             try FieldErrors.checkHugePages(plan)
+            let disks = try ArrivingImages(parsed.config, plan, hello)?.make()
             var backing = plan.backing
             let memory: GuestMemory
             if let given {
@@ -124,13 +129,15 @@ final class ArrivingMachine: MigrationSink {
             creation.take(memory)
             state.withLock { state in
                 (state.parsed, state.memory, state.creation) = (parsed, memory, creation)
-                state.isPaused = hello.isPaused
+                (state.isPaused, state.disks) = (hello.isPaused, disks)
             }
             return memory.snapshotRegions
         } catch {
             throw MigrationError(sorting: error)
         }
     }
+
+    var disks: ArrivingDisks? { state.withLock { $0.disks } }
 
     func load(_ bytes: [UInt8]) throws(MigrationError) {
         let parsed = state.withLock { $0.parsed }
@@ -152,6 +159,7 @@ final class ArrivingMachine: MigrationSink {
         let (parsed, memory, creation, bytes) = state.withLock { ($0.parsed, $0.memory, $0.creation, $0.bytes) }
         guard let parsed, let memory else { throw MigrationError(.machine, "there is no machine to build") }
         let (net, descriptors) = (request.net, descriptors)
+        try disks?.install()
         state.withLock { $0.isBuilt = true }
         try controller.onControl { vmm in
             let document = try StateDocument(bytes, file: Self.name)
@@ -162,16 +170,18 @@ final class ArrivingMachine: MigrationSink {
     }
 
     func start() throws(MigrationError) {
+        disks?.keep()
         if state.withLock({ $0.isPaused }) { return }
         try controller.onControl { vmm in try vmm.goOnArrived() }
     }
 
     func discard() {
-        let wasBuilt = state.withLock { state in
+        let (wasBuilt, disks) = state.withLock { state in
             defer { state = State() }
-            return state.isBuilt
+            return (state.isBuilt, state.disks)
         }
         if wasBuilt { try? controller.onControl { vmm in vmm.delete() } }
+        disks?.discard()
     }
 }
 

@@ -21,11 +21,19 @@ final class LeavingMachine: MigrationSource {
     /// Whether it stands still already.
     let wasPaused: Bool
     let token = Hello.newToken()
+    /// The disks whose images come along; nil where the destination has them already.
+    private let leavingDisks: LeavingDisks?
+    var mirror: (any MirrorSource)? { leavingDisks }
 
-    /// - Parameter wasPaused: whether it stands still already, and is to stand still there.
-    init(_ controller: VMController, _ instance: MachineInstance, writer: String, wasPaused: Bool) {
+    /// - Parameters:
+    ///   - wasPaused: whether it stands still already, and is to stand still there.
+    ///   - disks: those whose images come along; nil where the destination has them already.
+    init(
+        _ controller: VMController, _ instance: MachineInstance, writer: String, wasPaused: Bool,
+        disks: LeavingDisks?
+    ) {
         (self.controller, self.instance, self.writer) = (controller, instance, writer)
-        self.wasPaused = wasPaused
+        (self.wasPaused, leavingDisks) = (wasPaused, disks)
     }
 
     /// Does something with the machine as long as it is the one that is to leave.
@@ -43,6 +51,7 @@ final class LeavingMachine: MigrationSource {
 
     func describe() throws(MigrationError) -> Hello {
         let (writer, token, wasPaused) = (writer, token, wasPaused)
+        let list = try leavingDisks?.list()
         return try onControl { vmm, vm in
             guard let instance = vm.instance, let backends = vm.backends else { throw VMError.notBooted }
             try Self.refuseRemovals(instance)
@@ -56,9 +65,15 @@ final class LeavingMachine: MigrationSource {
                 return listed
             }
             hello.memory = plan.memory.ranges.map { Hello.Region(address: $0.address, size: $0.size) }
-            hello.isPaused = wasPaused
+            (hello.isPaused, hello.disks) = (wasPaused, list)
             return hello
         }
+    }
+
+    /// Refuses to go on without a disk that was there when it began.
+    private func checkDisks(_ vm: CreatedVM) throws(MigrationError) {
+        guard let leavingDisks, !leavingDisks.areAll(of: vm) else { return }
+        throw MigrationError(.machine, "the guest let go of a disk while it was copied")
     }
 
     private static func refuseRemovals(_ instance: MachineInstance) throws(VMError) {
@@ -91,8 +106,9 @@ final class LeavingMachine: MigrationSource {
 
     func pause() throws(MigrationError) {
         if wasPaused { return }
-        try onControl { [instance] vmm, vm in
+        try onControl { [self, instance] vmm, vm in
             try Self.refuseRemovals(instance)
+            try checkDisks(vm)
             try instance.pause()
             vm.isPaused = true
             vmm.publish()

@@ -60,21 +60,28 @@ extension VMM {
         return options
     }
 
-    private func leaving() throws(VMError) -> LeavingMachine {
+    private func leaving(_ request: SendMigrationRequest) throws(VMError) -> LeavingMachine {
         let instance = try running()
         guard controller.migration.unresolved == nil else {
             throw VMError(.failed, ["the last migration waits for vm.migration.resolve"])
         }
         // What is not there cannot be sent, and what cannot be had must not be sent as zeroes.
         do throws(SnapshotError) { try vm?.paging?.finish() } catch { throw VMError(error) }
-        return LeavingMachine(controller, instance, writer: options.writer, wasPaused: vm?.isPaused == true)
+        var disks: LeavingDisks?
+        if request.disks == .mirror, let vm {
+            do throws(MigrationError) { disks = try LeavingDisks(vm) } catch {
+                throw VMError(.failed, error.reasons)
+            }
+        }
+        return LeavingMachine(
+            controller, instance, writer: options.writer, wasPaused: vm?.isPaused == true, disks: disks)
     }
 
     // MARK: Sending
 
     private func send(_ request: SendMigrationRequest, _ reply: @escaping VMReplyHandler) throws(VMError) {
         let sending = try Self.options(request)
-        let machine = try leaving()
+        let machine = try leaving(request)
         let (controller, logger, emit) = (controller, logger, options.emit)
         let endsProcess = !options.survivesGuest
         let hook = options.migrationHook.map { MigrationHook(path: $0) }
@@ -132,7 +139,7 @@ extension VMM {
 
     private func check(_ request: SendMigrationRequest, _ reply: @escaping VMReplyHandler) throws(VMError) {
         let sending = try Self.options(request)
-        let machine = try leaving()
+        let machine = try leaving(request)
         guard !controller.migration.isBusy else { throw VMError(.failed, ["a migration is under way"]) }
         let words = VMCommand.checkMigration(request).words
         // It is none, and is not told of as one.
@@ -168,6 +175,7 @@ extension VMM {
                 vm.isPaused = false
             }
             try? instance.endLeaving()
+            machine.mirror?.end()
             controller.migration.resolve("returned", owner: "source")
             publish()
             logger.notice("the guest runs on here, as was decided", metadata: ["token": "\(machine.token)"])

@@ -113,6 +113,7 @@ package final class MigrationReceiver {
                 progress.update { report in
                     report.token = hello.token
                     report.totalBytes = hello.memory.reduce(0) { $0 + $1.size }
+                    report.disks = hello.disks.map { .init($0) }
                 }
                 return hello
             } catch {
@@ -173,7 +174,10 @@ package final class MigrationReceiver {
             }
         }
         channels += others.sorted { $0.key < $1.key }.map(\.value)
-        if let memory { streams = try ReceivingStreams(Array(channels.dropFirst()), memory, progress, stop, patience) }
+        if let memory {
+            streams = try ReceivingStreams(
+                Array(channels.dropFirst()), (memory, sink.disks), progress, stop, patience)
+        }
     }
 
     private var localHello: Hello?
@@ -196,6 +200,7 @@ package final class MigrationReceiver {
         switch frame.kind {
         case .memory: try takeMemory()
         case .pages: try take(frame)
+        case .diskData, .diskZeroes: try sink.disks.put(frame, channels[0], progress)
         case .roundEnd: try endRound(frame.payload)
         case .state: try takeState(frame.payload)
         case .release:
@@ -218,7 +223,7 @@ package final class MigrationReceiver {
         let memory = ArrivingMemory(try sink.prepare(hello, memory: ReceivedMemory(file)))
         try check(memory, hello)
         self.memory = memory
-        streams = try ReceivingStreams([], memory, progress, stop, patience)
+        streams = try ReceivingStreams([], (memory, nil), progress, stop, patience)
     }
 
     private func take(_ frame: Frame) throws(MigrationError) {
@@ -233,8 +238,13 @@ package final class MigrationReceiver {
         else { throw .violation("a round ended that was not at hand") }
         try streams.waitForAll(round, within: patience.frame)
         isComplete = LittleEndian.number(payload, 4, 4) == 1
-        if isComplete { return }
+        if isComplete {
+            // The guest stands still: what is to be waited for is little, and has begun to be written.
+            try sink.disks?.close()
+            return
+        }
         memory.begin(round: UInt64(round) + 1)
+        sink.disks?.begin(round: UInt64(round) + 1)
         try step(.roundEnd)
         var answer: [UInt8] = []
         LittleEndian.append(UInt64(round), 8, to: &answer)

@@ -64,7 +64,7 @@ package struct ReceiverMachine: Equatable, Sendable {
     var awaited: Set<FrameKind> {
         switch state {
         case .waiting: [.hello]
-        case .receiving: [.memory, .pages, .roundEnd, .state, .abort]
+        case .receiving: [.memory, .pages, .diskData, .diskZeroes, .roundEnd, .state, .abort]
         case .loaded: [.release, .abort]
         case .building: [.abort]
         case .prepared: [.commit, .abort]

@@ -12,6 +12,7 @@ final class ReceivingStreams: Sendable {
 
     private let channels: [FrameChannel]
     private let memory: ArrivingMemory
+    private let disks: ArrivingDisks?
     private let progress: MigrationProgress
     private let stop: MigrationStop
     private let patience: MigrationPatience
@@ -20,10 +21,11 @@ final class ReceivingStreams: Sendable {
     private let threads = Mutex<[Thread]>([])
 
     init(
-        _ channels: [FrameChannel], _ memory: ArrivingMemory, _ progress: MigrationProgress, _ stop: MigrationStop,
-        _ patience: MigrationPatience
+        _ channels: [FrameChannel], _ targets: (memory: ArrivingMemory, disks: ArrivingDisks?),
+        _ progress: MigrationProgress, _ stop: MigrationStop, _ patience: MigrationPatience
     ) throws(MigrationError) {
-        (self.channels, self.memory, self.progress) = (channels, memory, progress)
+        (self.channels, self.progress) = (channels, progress)
+        (memory, disks) = targets
         (self.stop, self.patience) = (stop, patience)
         state = Mutex(State(ended: Array(repeating: 0, count: channels.count)))
         do throws(HostError) {
@@ -79,6 +81,7 @@ final class ReceivingStreams: Sendable {
                 case .pages:
                     try memory.put(PagesHead(frame.payload), channel.pages, dataBytes: frame.pageBytes)
                     progress.count(frame)
+                case .diskData, .diskZeroes: try disks.put(frame, channel, progress)
                 case .roundEnd:
                     let round = LittleEndian.number(frame.payload + [0, 0, 0, 0], 0, 4)
                     state.withLock { $0.ended[index] = max($0.ended[index], Int(round)) }

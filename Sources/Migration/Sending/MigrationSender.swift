@@ -14,7 +14,10 @@ package final class MigrationSender {
     private var isPaused = false
     /// When the guest stopped, in ns of the monotonic clock.
     private var stoppedAt: UInt64 = 0
-    private let began = HostClock.monotonic
+    /// When its time began to run, in ns of the monotonic clock.
+    private var began = HostClock.monotonic
+    /// The disks that come along.
+    private var mirrored: [MirroredDisk]?
 
     /// - Parameters:
     ///   - progress: what is kept up to date.
@@ -49,7 +52,7 @@ package final class MigrationSender {
     package func run() -> SenderOutcome {
         do throws(MigrationError) {
             let hello = try source.describe()
-            isPaused = hello.isPaused
+            (isPaused, mirrored) = (hello.isPaused, hello.disks)
             try greet(hello)
             if options.isLocal { try handMemory() } else { try copy() }
             try handOver()
@@ -145,19 +148,22 @@ package final class MigrationSender {
         var pages = RoundSender.everything(regions)
         let total = RoundSender.size(pages)
         progress.update { $0.totalBytes = total }
+        let disks = try copyDisks(rounds.limit)
         if !isPaused { try source.beginLogging() }
         var round = 1
         while !isPaused {
             onRound(round)
-            let sent = try self.round(round, pages, rounds, isLast: false)
+            let sent = try self.round(round, pages, (rounds, disks), isLast: false)
             try step(.roundDone)
             pages = try source.takeWritten()
+            try disks?.take()
             let left = RoundSender.size(pages)
-            let verdict = convergence.judge(sent: sent.bytes, nanoseconds: sent.time, left: left)
+            let all = left + (disks?.leftBytes ?? 0)
+            let verdict = convergence.judge(sent: sent.bytes, nanoseconds: sent.time, left: all)
             let now = convergence
             progress.update { report in
                 (report.rate, report.dirtyRate, report.remainingBytes) = (now.rate, now.dirtyRate, left)
-                report.expectedDowntime = now.time(for: left)
+                report.expectedDowntime = now.time(for: all)
             }
             round += 1
             if case .another(let throttle) = verdict {
@@ -180,12 +186,27 @@ package final class MigrationSender {
         progress.update { $0.throttle = 0 }
         try stopGuest()
         onRound(round)
-        if !isPaused { RoundSender.unite(&pages, try source.takeWritten()) }
-        _ = try self.round(round, pages, rounds, isLast: true)
+        if !isPaused {
+            RoundSender.unite(&pages, try source.takeWritten())
+            try disks?.take()
+        }
+        _ = try self.round(round, pages, (rounds, disks), isLast: true)
+    }
+
+    /// Sends the disks that come along a first time, before the memory, which takes less time and is written faster.
+    ///
+    /// - Returns: what goes on with them in each round; nil where none come along.
+    private func copyDisks(_ limit: BandwidthLimit?) throws(MigrationError) -> DiskRounds? {
+        guard let mirror = source.mirror, let mirrored else { return nil }
+        let disks = try DiskRounds(mirror, mirrored, channels, limit, (progress, stop, patience.frame))
+        let first = DiskSender.Round(number: 1, isFirst: true)
+        _ = try disks.send(first, heeding: machine.canCancel)
+        began = HostClock.monotonic
+        return disks
     }
 
     private func round(
-        _ round: Int, _ pages: [[UInt64]], _ rounds: RoundSender, isLast: Bool
+        _ round: Int, _ pages: [[UInt64]], _ senders: (memory: RoundSender, disks: DiskRounds?), isLast: Bool
     ) throws(MigrationError) -> (bytes: UInt64, time: UInt64) {
         let size = RoundSender.size(pages)
         progress.update { report in
@@ -193,8 +214,14 @@ package final class MigrationSender {
             report.remainingBytes = size
         }
         let start = HostClock.monotonic
-        let bytes = try rounds.send(
-            round: round, pages, isFirst: round == 1, isLimited: !isLast || isPaused, heeding: machine.canCancel)
+        let isLimited = !isLast || isPaused
+        var bytes: UInt64 = 0
+        if let disks = senders.disks {
+            bytes += try disks.send(
+                DiskSender.Round(number: round, isLimited: isLimited), heeding: machine.canCancel)
+        }
+        bytes += try senders.memory.send(
+            round: round, pages, isFirst: round == 1, isLimited: isLimited, heeding: machine.canCancel)
         try endRound(round, isLast: isLast)
         return (bytes, HostClock.monotonic &- start)
     }
@@ -268,6 +295,7 @@ package final class MigrationSender {
         close()
         source.throttle(0)
         source.endLogging()
+        source.mirror?.end()
         var stuck: MigrationError?
         switch before {
         case .connecting, .greeting, .copying: break

@@ -14,7 +14,7 @@ final class RoundSender: Sendable {
     private let channels: [FrameChannel]
     private let progress: MigrationProgress
     private let stop: MigrationStop
-    private let limit: BandwidthLimit?
+    let limit: BandwidthLimit?
     private let patience: Int
 
     init(

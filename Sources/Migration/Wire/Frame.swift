@@ -32,6 +32,10 @@ package enum FrameKind: UInt16, CaseIterable, Sendable {
     case committed
     /// The source gives up and keeps the machine.
     case abort
+    /// Bytes of a disk.
+    case diskData = 40
+    /// A range of a disk that holds zeroes.
+    case diskZeroes
 
     /// The most bytes of its payload.
     var limit: Int {
@@ -41,6 +45,8 @@ package enum FrameKind: UInt16, CaseIterable, Sendable {
         case .pages: PagesHead.size + PagesHead.chunkSize
         case .state: 64 << 20
         case .abort: 64 << 10
+        case .diskData: DiskHead.size + DiskHead.dataLimit
+        case .diskZeroes: DiskHead.size
         case .roundEnd, .roundDone: 8
         case .memory, .ready, .release, .prepared, .commit, .committed: 0
         }

@@ -4,9 +4,9 @@ import Synchronization
 /// A frame as it came.
 package struct Frame: Sendable {
     package let kind: FrameKind
-    /// The payload; of pages only the head, whose pages are in the channel's memory until the next frame.
+    /// The payload; of pages and of a disk only the head, whose bytes are in the channel's memory until the next frame.
     package let payload: [UInt8]
-    /// Bytes of pages behind the head.
+    /// Bytes of pages, or of a disk, behind the head.
     package let pageBytes: Int
 }
 
@@ -47,9 +47,8 @@ package final class FrameChannel: Sendable {
             throw MigrationError(
                 .invalid, "the machine's \(kind) has \(payload.count) bytes, and a migration takes \(kind.limit)")
         }
-        let number = sent.wrappingAdd(1, ordering: .relaxed).oldValue
         let header = FrameHeader(
-            kind, sequence: number, length: payload.count, checksum: Checksum.crc32c(payload))
+            kind, sequence: nextNumber(), length: payload.count, checksum: Checksum.crc32c(payload))
         do throws(StreamFault) {
             try connection.send(
                 header.bytes + payload, descriptors: descriptors, within: milliseconds, heeding: stop)
@@ -86,6 +85,9 @@ package final class FrameChannel: Sendable {
         return end
     }
 
+    /// The number of the next frame that goes out.
+    func nextNumber() -> UInt64 { sent.wrappingAdd(1, ordering: .relaxed).oldValue }
+
     // MARK: Receiving
 
     /// Whether something has come that was not received yet, the stream's end included.
@@ -99,6 +101,7 @@ package final class FrameChannel: Sendable {
         // Whoever begins a frame finishes it, however long the next one may take.
         let rest = milliseconds ?? 30_000
         if header.kind == .pages { return try pages(header, within: rest, heeding: stop) }
+        if header.kind == .diskData { return try diskData(header, within: rest, heeding: stop) }
         let payload = try bytes(header.length, within: rest, heeding: stop, "a frame (\(header.kind))")
         guard Checksum.crc32c(payload) == header.checksum else {
             throw .violation("a frame (\(header.kind)) was damaged on the way")
@@ -106,7 +109,7 @@ package final class FrameChannel: Sendable {
         return Frame(kind: header.kind, payload: payload, pageBytes: 0)
     }
 
-    /// The pages of the frame that was received last, packed: its first `pageBytes` bytes.
+    /// The pages, or a disk's bytes, of the frame that was received last, packed: its first `pageBytes` bytes.
     package var pages: HostRange { incoming.range }
 
     private func header(within milliseconds: Int?, heeding stop: EventFD?) throws(MigrationError) -> FrameHeader {
@@ -136,7 +139,7 @@ package final class FrameChannel: Sendable {
     }
 
     /// Receives bytes, with memory for them as they come: a length alone allocates nothing.
-    private func bytes(
+    func bytes(
         _ count: Int, within milliseconds: Int?, heeding stop: EventFD?, _ what: String
     ) throws(MigrationError) -> [UInt8] {
         var bytes: [UInt8] = []

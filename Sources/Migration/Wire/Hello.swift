@@ -42,6 +42,8 @@ package struct Hello: Codable, Equatable, Sendable {
     package var devices: [Device]
     /// Where the guest's RAM lies.
     package var memory: [Region]
+    /// The disks whose images come along, in the configuration's order; nil where the destination has them already.
+    package var disks: [MirroredDisk]?
     /// Whether the guest stands still, and is to stand still there.
     package var isPaused = false
     /// Whether the memory comes as a descriptor instead of bytes.
@@ -85,6 +87,7 @@ package struct Hello: Codable, Equatable, Sendable {
             throw .violation("the peer wants \(connections) connections, and there may be 1 to \(Self.connectionLimit)")
         }
         try checkMemory()
+        if let disks { try MirroredDisk.check(disks) }
     }
 
     private func checkMemory() throws(MigrationError) {

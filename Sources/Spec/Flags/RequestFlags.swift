@@ -82,6 +82,7 @@ package enum RequestFlags: Sendable, CaseIterable {
             Key("timeout_s", .integer), Key("timeout_strategy", .words(["cancel": "Cancel", "ignore": "Ignore"])),
             Key("connections", .integer), Key("tls_dir", .text), memoryMode,
             Key("auto_converge", .toggle), Key("bandwidth", .size),
+            Key("disks", .words(["shared": "shared", "mirror": "mirror"])),
         ])
 
     private static let receiveSyntax = FlagSyntax(

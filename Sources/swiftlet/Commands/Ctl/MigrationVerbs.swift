@@ -35,7 +35,7 @@ struct SendMigrationVerb: ParsableCommand {
     @Flag(help: "Show how far it is, also where the output is no terminal.") var progress = false
     @Argument(
         help:
-            "tcp:HOST:PORT or unix:/PATH, or destination_url=URL,downtime_ms=N,timeout_s=N,timeout_strategy=cancel|ignore,connections=N,local=on,auto_converge=off,bandwidth=SIZE"
+            "tcp:HOST:PORT or unix:/PATH, or destination_url=URL,downtime_ms=N,timeout_s=N,timeout_strategy=cancel|ignore,connections=N,local=on,auto_converge=off,bandwidth=SIZE,disks=shared|mirror"
     )
     var config: String
 
@@ -59,10 +59,24 @@ struct ReceiveMigrationVerb: ActionVerb {
         discussion: "Ends when the VM has arrived.")
     static let route = "vm.receive-migration"
     @OptionGroup var vmm: VMMOptions
+    @Option(
+        name: .customLong("disk"), parsing: .singleValue,
+        help: ArgumentHelp("Where the image of a disk is here, or is to be made if it comes along.", valueName: "id=path"))
+    var disks: [String] = []
     @Argument(help: "tcp:HOST:PORT or unix:/PATH, or receiver_url=URL") var config: String
 
     func body() throws(CtlFailure) -> JSONObject? {
-        try MigrationArgument.object(config, .receiveMigration, "receiver_url", verb: "receive-migration")
+        var body = try MigrationArgument.object(config, .receiveMigration, "receiver_url", verb: "receive-migration")
+        if !disks.isEmpty { body["disks"] = .array(try disks.map(Self.disk)) }
+        return body
+    }
+
+    private static func disk(_ text: String) throws(CtlFailure) -> JSONValue {
+        guard let equals = text.firstIndex(of: "="), equals != text.startIndex else {
+            throw CtlFailure.usage("receive-migration --disk \(text): expected ID=PATH")
+        }
+        let path = String(text[text.index(after: equals)...])
+        return .members([("id", .string(String(text[..<equals]))), ("path", .string(path))])
     }
 }
 
@@ -74,7 +88,7 @@ struct MigrationVerb: ParsableCommand {
     /// What is shown, in this order.
     private static let rows = [
         "role", "state", "owner", "over", "error", "token", "peer", "round", "memory_bytes", "sent_bytes", "sent_pages",
-        "zero_pages", "remaining_bytes", "rate_bytes_per_s", "dirty_rate_bytes_per_s", "expected_downtime_ms",
+        "zero_pages", "remaining_bytes", "disk_bytes", "disk_sent_bytes", "disk_remaining_bytes", "rate_bytes_per_s", "dirty_rate_bytes_per_s", "expected_downtime_ms",
         "downtime_ms", "throttle_percent", "elapsed_ms",
     ]
 
@@ -211,14 +225,16 @@ final class MigrationMeter: Sendable {
     /// The migration on a line: a bar for the round, and the figures.
     static func line(_ report: JSONObject) -> String {
         func number(_ key: String) -> UInt64 { report[key].flatMap { UInt64($0.text()) } ?? 0 }
-        let (total, left) = (max(number("memory_bytes"), 1), number("remaining_bytes"))
-        let part = Int(min(20, (total - min(left, total)) / max(total / 20, 1)))
+        let (total, _) = number("memory_bytes").addingReportingOverflow(number("disk_bytes"))
+        let (left, _) = number("remaining_bytes").addingReportingOverflow(number("disk_remaining_bytes"))
+        let part = Int(min(20, (max(total, 1) - min(left, max(total, 1))) / max(total / 20, 1)))
         let bar = String(repeating: "#", count: part) + String(repeating: "-", count: 20 - part)
         var words = [
             "[\(bar)]", "round \(number("round"))", ByteSize.text(number("sent_bytes")),
             "\(ByteSize.text(number("rate_bytes_per_s")))/s",
             "written \(ByteSize.text(number("dirty_rate_bytes_per_s")))/s",
         ]
+        if report["disk_bytes"] != nil { words.append("disks \(ByteSize.text(number("disk_remaining_bytes"))) left") }
         if report["expected_downtime_ms"] != nil { words.append("downtime \(number("expected_downtime_ms")) ms") }
         if number("throttle_percent") > 0 { words.append("vCPUs held back \(number("throttle_percent"))%") }
         return words.joined(separator: "  ")
