@@ -75,7 +75,7 @@ enum BlockTest {
         return answered == nil ? nil : memoryRead8(status)
     }
 
-    private static func isMarked(_ data: UInt64) -> Bool {
+    static func isMarked(_ data: UInt64) -> Bool {
         let text = UInt64(UInt(bitPattern: magic.utf8Start))
         for offset in 0..<UInt64(magic.utf8CodeUnitCount) where memoryRead8(data + offset) != memoryRead8(text + offset)
         {

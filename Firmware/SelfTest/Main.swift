@@ -25,12 +25,14 @@
 //   mode=hostile        gives every virtio device malformed rings and registers: each has to answer or ask for a reset,
 //                       and is driven as in the full test afterwards
 //   mode=disk-load      reads from the first disk without a break, and tells every 100 ms of its own clock how often
+//   mode=disk-log       keeps a log on the first disk, whose first sector has to begin with SWIFTLET-SELFTEST, without
+//                       a break, and reads each entry again before it is written over
 //
 //   net_host=A.B.C.D    the neighbour that the network test asks for, with net_guest=
 //   net_guest=A.B.C.E   the guest's own address
 //   pci=none            the machine has no PCI bus: that none is found is no failure
 //   apic=xapic          leaves the local APICs in xAPIC mode where x2APIC is offered
-//   seconds=N           how long echo and power-button wait, and disk-load reads (60)
+//   seconds=N           how long echo and power-button wait, and disk-load and disk-log go on (60)
 //   ged_gsi=N           the interrupt of the generic event device (5)
 //   ged_port=N          its event register (0x604)
 //   bar_to=ADDRESS      where bar-move moves the BAR to (behind the last one)

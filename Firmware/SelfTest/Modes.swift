@@ -35,6 +35,7 @@ enum Modes {
         if mode == "bar-move" { BARMove.run(guest) }
         if mode == "hostile" { Hostile.run(guest) }
         if mode == "disk-load" { DiskLoad.run(guest) }
+        if mode == "disk-log" { DiskLog.run(guest) }
         Result.abort("unknown mode=\(bytes: mode.start, count: UInt64(mode.count))")
     }
 

@@ -38,7 +38,7 @@ package enum SelfTestCommandLine {
     package static let modes = [
         "full", "hello", "exit", "reset", "i8042-reset", "triple-fault", "hang", "spin", "echo", "power-button",
         "probe",
-        "bar-move", "hostile", "disk-load",
+        "bar-move", "hostile", "disk-load", "disk-log",
     ]
 
     static let values: [(key: String, value: Value)] = [

@@ -218,7 +218,7 @@ import Testing
         }
         let url = #""destination_url":"unix:/tmp/x""#
         for (field, value) in [
-            ("tls_dir", #""/x""#), ("memory_mode", #""Postcopy""#), ("disks", #""mirror""#), ("compression", "true"),
+            ("tls_dir", #""/x""#), ("memory_mode", #""Postcopy""#), ("disks", #""copied""#), ("compression", "true"),
         ] {
             #expect(try refusal("vm.send-migration", #"{\#(url),"\#(field)":\#(value)}"#).contains("$.\(field)"))
         }

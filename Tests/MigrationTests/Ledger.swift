@@ -101,9 +101,14 @@ final class FakeSource: MigrationSource {
     private let guest: Mutex<State>
     let hello: Hello
     let ended = Mutex(false)
+    private let disks: FakeDisks?
+    var mirror: (any MirrorSource)? { disks }
 
-    /// - Parameter busyRounds: after how many looks the guest stops writing.
-    init(_ ledger: Ledger, _ steps: Steps = Steps(), busyRounds: Int = 2) throws {
+    /// - Parameters:
+    ///   - busyRounds: after how many looks the guest stops writing.
+    ///   - disks: those that come along.
+    init(_ ledger: Ledger, _ steps: Steps = Steps(), busyRounds: Int = 2, disks: FakeDisks? = nil) throws {
+        self.disks = disks
         let memory = try FakeMemory()
         for page in stride(from: 0, to: 500, by: 3) { memory.fill(0, page, UInt8(page % 251 + 1)) }
         for page in [0, 511, 512, 530, 531] { memory.fill(1, page, 7) }
@@ -113,6 +118,7 @@ final class FakeSource: MigrationSource {
         var hello = Hello(
             token: Hello.newToken(), writer: "test", config: "{}", needs: SnapshotNeeds(), states: ["fake": 1])
         hello.memory = FakeMemory.layout.map { Hello.Region(address: $0.address, size: UInt64($0.size)) }
+        hello.disks = disks?.list
         self.hello = hello
     }
 
@@ -164,6 +170,7 @@ final class FakeSource: MigrationSource {
 
     func pause() throws(MigrationError) {
         try steps.take("pause")
+        disks?.stop()
         ledger.source(runs: false)
     }
 
@@ -191,21 +198,30 @@ final class FakeSink: MigrationSink {
     let steps: Steps
     let memory: FakeMemory
     let reasons: [String]
+    /// Where the images of disks go that come along.
+    let directory: String?
     private struct State {
         var state: [UInt8]?
         var isBuilt = false
+        var disks: ArrivingDisks?
     }
     private let held = Mutex(State())
 
-    init(_ ledger: Ledger, _ steps: Steps = Steps(), reasons: [String] = []) throws {
-        (self.ledger, self.steps, self.reasons) = (ledger, steps, reasons)
+    init(_ ledger: Ledger, _ steps: Steps = Steps(), reasons: [String] = [], directory: String? = nil) throws {
+        (self.ledger, self.steps, self.reasons, self.directory) = (ledger, steps, reasons, directory)
         memory = try FakeMemory()
     }
+
+    var disks: ArrivingDisks? { held.withLock { $0.disks } }
 
     func reasonsAgainst(_ hello: Hello) -> [String] { reasons }
 
     func prepare(_ hello: Hello, memory given: consuming ReceivedMemory?) throws(MigrationError) -> [MemoryRegion] {
         try steps.take("prepare")
+        if let directory, let list = hello.disks {
+            let disks = try ArrivingDisks(list, at: list.map { "\(directory)/\($0.id)" })
+            held.withLock { $0.disks = disks }
+        }
         return memory.regions
     }
 
@@ -215,14 +231,19 @@ final class FakeSink: MigrationSink {
     }
 
     func build() throws(MigrationError) {
+        try disks?.install()
         try steps.take("build")
         guard ledger.lock("destination") else { throw MigrationError(.machine, "the disk is the source's") }
         held.withLock { $0.isBuilt = true }
     }
 
-    func start() throws(MigrationError) { ledger.destination(runs: true) }
+    func start() throws(MigrationError) {
+        disks?.keep()
+        ledger.destination(runs: true)
+    }
 
     func discard() {
+        disks?.discard()
         held.withLock { $0 = State() }
         ledger.unlock("destination")
     }

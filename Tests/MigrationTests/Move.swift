@@ -3,6 +3,8 @@ import Synchronization
 import TestSupport
 import Testing
 
+import class Foundation.FileManager
+
 @testable import Migration
 
 /// One migration of a machine that is none, over a line that may fail.
@@ -18,6 +20,8 @@ struct Move {
         var downtime: UInt64 = 0
         var reasons: [String] = []
         var isCheck = false
+        /// Whether disks come along; and where to, for a place of their own.
+        var hasDisks = false, directory: String?
         /// Is called when both ends exist: to cancel them, say.
         var during: (@Sendable (MigrationStop, MigrationStop, MigrationProgress) -> Void)?
     }
@@ -25,6 +29,9 @@ struct Move {
     let ledger = Ledger()
     let source: FakeSource
     let sink: FakeSink
+    /// The disks that come along, and where to.
+    private let disks: FakeDisks?
+    private let images: String
     let sourceReport: MigrationReport, sinkReport: MigrationReport
     let sent: SenderOutcome
     let received: ReceiverOutcome
@@ -34,13 +41,21 @@ struct Move {
     private final class Arrival: Sendable { let outcome = Mutex<ReceiverOutcome?>(nil) }
 
     init(_ scratch: ScratchDirectory, _ setting: Setting = Setting()) throws {
-        let source = try FakeSource(ledger, Steps(failing: setting.sourceFails), busyRounds: setting.busyRounds)
-        let sink = try FakeSink(ledger, Steps(failing: setting.sinkFails), reasons: setting.reasons)
+        let steps = Steps(failing: setting.sourceFails)
+        let number = UInt32.random(in: .min ... .max)
+        disks = setting.hasDisks ? try FakeDisks(scratch, "disk\(number)-", steps) : nil
+        images = setting.directory ?? scratch.path("images\(number)")
+        if setting.hasDisks {
+            try FileManager.default.createDirectory(atPath: images, withIntermediateDirectories: true)
+        }
+        let source = try FakeSource(ledger, steps, busyRounds: setting.busyRounds, disks: disks)
+        let sink = try FakeSink(
+            ledger, Steps(failing: setting.sinkFails), reasons: setting.reasons,
+            directory: setting.hasDisks ? images : nil)
         let sourceProgress = MigrationProgress(.init(.source, token: "", peer: "", state: "connecting"))
         let sinkProgress = MigrationProgress(.init(.destination, token: "", peer: "", state: "waiting"))
         let (sourceStop, sinkStop) = (try MigrationStop(), try MigrationStop())
         // A move's threads may let go of their sockets a little later than the next one begins.
-        let number = UInt32.random(in: .min ... .max)
         let listener = try StreamListener(.unix(scratch.path("there\(number)")))
         let line = try FaultyLine(scratch.path("line\(number)"), to: listener.address, fault: setting.fault)
         var options = SenderOptions(line.address)
@@ -81,6 +96,7 @@ struct Move {
         if isThere, sink.memory.bytes != source.memory.bytes { return "the memory there is another" }
         if isThere, sink.state != Array("the state".utf8) { return "the state there is another" }
         if isThere, ledger.disk != "destination" { return "the destination has no disk" }
+        if let problem = imageProblem(isThere) { return problem }
         switch sent {
         case .moved:
             if !isThere { return "it moved, and is not there" }
@@ -95,6 +111,19 @@ struct Move {
             if ledger.sourceRuns { return "nobody knows where it is, and it runs here" }
             if sourceReport.owner != "unknown" { return "the owner is told as \(sourceReport.owner)" }
             if !isThere, ledger.disk == "destination" { return "the destination keeps the disk of a machine it lost" }
+        }
+        return nil
+    }
+
+    /// Images that came are the source's as they are now; of those that did not nothing is left.
+    private func imageProblem(_ isThere: Bool) -> String? {
+        guard let disks else { return nil }
+        let found = ((try? FileManager.default.contentsOfDirectory(atPath: images)) ?? ["nothing"]).sorted()
+        guard isThere else { return found.isEmpty ? nil : "what is left of the images: \(found)" }
+        if found != disks.list.map(\.id) { return "the images there are \(found)" }
+        for (index, name) in found.enumerated() {
+            let there = FileManager.default.contents(atPath: "\(images)/\(name)")
+            if there != FileManager.default.contents(atPath: disks.paths[index]) { return "\(name) is another there" }
         }
         return nil
     }

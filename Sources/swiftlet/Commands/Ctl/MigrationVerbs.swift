@@ -61,7 +61,8 @@ struct ReceiveMigrationVerb: ActionVerb {
     @OptionGroup var vmm: VMMOptions
     @Option(
         name: .customLong("disk"), parsing: .singleValue,
-        help: ArgumentHelp("Where the image of a disk is here, or is to be made if it comes along.", valueName: "id=path"))
+        help: ArgumentHelp(
+            "Where the image of a disk is here, or is to be made if it comes along.", valueName: "id=path"))
     var disks: [String] = []
     @Argument(help: "tcp:HOST:PORT or unix:/PATH, or receiver_url=URL") var config: String
 
@@ -88,7 +89,8 @@ struct MigrationVerb: ParsableCommand {
     /// What is shown, in this order.
     private static let rows = [
         "role", "state", "owner", "over", "error", "token", "peer", "round", "memory_bytes", "sent_bytes", "sent_pages",
-        "zero_pages", "remaining_bytes", "disk_bytes", "disk_sent_bytes", "disk_remaining_bytes", "rate_bytes_per_s", "dirty_rate_bytes_per_s", "expected_downtime_ms",
+        "zero_pages", "remaining_bytes", "disk_bytes", "disk_sent_bytes", "disk_remaining_bytes", "rate_bytes_per_s",
+        "dirty_rate_bytes_per_s", "expected_downtime_ms",
         "downtime_ms", "throttle_percent", "elapsed_ms",
     ]
 
