@@ -2,7 +2,7 @@
 
 enum DiskLog {
     /// Entries until the log begins anew, and sectors from one to the next: it is spread over 12 MiB.
-    private static let slots: UInt64 = 1024, stride: UInt64 = 24
+    private static let slots: UInt64 = 256, stride: UInt64 = 96
     /// ms of the guest's own time between two lines.
     private static let period: UInt64 = 100
     /// VIRTIO_BLK_F_WRITE_ZEROES.

@@ -2,6 +2,7 @@ import Host
 import Migration
 import Snapshot
 import Spec
+import Synchronization
 
 /// Moving the VM to another process and taking one from it; the control thread begins it, and other threads do it.
 extension VMM {
@@ -209,14 +210,19 @@ extension VMM {
         let machine = ArrivingMachine(controller, request, descriptors, hook)
         let (controller, logger, emit) = (controller, logger, options.emit)
         let words = VMCommand.receiveMigration(request, descriptors).words
-        let report = MigrationReport(.destination, token: "", peer: listener.address.description, state: "waiting")
+        let place = listener.address.description
+        // Nobody listens there any more when the reply goes out: whoever gets it may ask again at once.
+        let held = HeldListener(listener)
+        let report = MigrationReport(.destination, token: "", peer: place, state: "waiting")
         try controller.migration.begin(report) { progress, stop in
-            emit(.migrationReceiveReady, ["url": listener.address.description])
-            logger.notice("waiting for a VM", metadata: ["at": "\(listener.address)"])
-            let receiver = MigrationReceiver(
-                listener, machine, progress, stop, onStart: { emit(.migrationReceiveStarted, [:]) },
-                report: { logger.warning("\($0)") })
-            let outcome = receiver.run()
+            emit(.migrationReceiveReady, ["url": place])
+            logger.notice("waiting for a VM", metadata: ["at": "\(place)"])
+            let outcome = held.use { listener in
+                MigrationReceiver(
+                    listener, machine, progress, stop, onStart: { emit(.migrationReceiveStarted, [:]) },
+                    report: { logger.warning("\($0)") }
+                ).run()
+            }
             hook?.after(progress.now)
             controller.migration.finish()
             switch outcome {
@@ -230,5 +236,19 @@ extension VMM {
                 reply(.failure(VMError(error.kind == .invalid ? .invalid : .failed, error.reasons).during(words)))
             }
         }
+    }
+}
+
+/// A listener until it has been used.
+private final class HeldListener: Sendable {
+    private let listener: Mutex<StreamListener?>
+
+    init(_ listener: StreamListener) { self.listener = Mutex(listener) }
+
+    /// Hands it out, and lets go of it then.
+    func use(_ body: (StreamListener) -> ReceiverOutcome) -> ReceiverOutcome {
+        let taken = listener.withLock { $0.take() }
+        guard let taken else { return .failed(MigrationError(.machine, "nobody listens any more")) }
+        return body(taken)
     }
 }
