@@ -55,6 +55,9 @@ package struct SendMigrationRequest: Sendable, Equatable {
             reader.refuse("memory_mode", "Postcopy is not supported by this version of swiftlet; use Precopy")
         }
         disks = reader.choice("disks", default: .shared)
+        if disks == .mirror, reader.string("memory_mode") == MemoryMode.postcopy.rawValue {
+            reader.refuse("disks", "mirror copies the disks before the guest moves; use memory_mode Precopy")
+        }
         if isLocal, disks == .mirror {
             reader.refuse("disks", "mirror copies the images, and local copies nothing; leave one of them out")
         }

@@ -109,6 +109,8 @@ def keep_rules(operation, body):
         child.pop("disks", None)
     if operation == "/vm.fork":
         body["children"] = body["children"][:2]
+    if operation == "/vm.receive-migration" and body.get("disks"):
+        body["disks"] = list({disk["id"]: disk for disk in body["disks"]}.values())
     if operation == "/vm.create":
         vcpus = keep_machine_rules(body)
     for disk in disks_of(operation, body):

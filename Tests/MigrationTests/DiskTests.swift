@@ -100,6 +100,33 @@ import Testing
         #expect(try scratch.read("z") == Array("theirs".utf8))
     }
 
+    /// Somebody puts a file where an image is to be while it comes: theirs stays, and the machine goes on at the source.
+    @Test func whatAppearsMeanwhileIsNotWrittenOver() throws {
+        let scratch = try ScratchDirectory("late")
+        var setting = Move.Setting()
+        let place = scratch.path("there")
+        (setting.patience, setting.hasDisks, setting.directory) = (5000, true, place)
+        setting.busyRounds = 50
+        setting.during = { _, _, _ in
+            // The first of them: the others have no name yet when it gets its own.
+            _ = Deadline.seconds(5).wait { FileManager.default.fileExists(atPath: place + "/disk0.swiftlet-incoming") }
+            _ = FileManager.default.createFile(atPath: place + "/disk0", contents: Data("theirs".utf8))
+        }
+        var seen = 0
+        for _ in 0..<5 {
+            let move = try Move(scratch, setting)
+            if case .returned(let error, nil) = move.sent {
+                seen += 1
+                #expect(error.kind == .refused && error.description.contains("exists"), "\(error)")
+                #expect(move.ledger.sourceRuns && !move.ledger.destinationRuns && move.ledger.problems.isEmpty)
+                #expect(try FileManager.default.contentsOfDirectory(atPath: place) == ["disk0"])
+                #expect(FileManager.default.contents(atPath: place + "/disk0") == Data("theirs".utf8))
+            }
+            try FileManager.default.removeItem(atPath: place)
+        }
+        #expect(seen > 0)
+    }
+
     @Test func allReasonsAreTold() throws {
         let scratch = try ScratchDirectory("reasons")
         func disk(_ id: String, _ bytes: UInt64) -> MirroredDisk {

@@ -124,6 +124,14 @@ import Testing
                 "vm.send-migration",
                 ["destination_url": "tcp:h:1", "connections": 8, "bandwidth": 1_073_741_824, "auto_converge": false]
             ),
+            (
+                ["send-migration", "destination_url=tcp:h:1,disks=mirror"], "vm.send-migration",
+                ["destination_url": "tcp:h:1", "disks": "mirror"]
+            ),
+            (
+                ["receive-migration", "--disk", "a=/x,y=z", "--disk", "b=/b", "unix:/m"], "vm.receive-migration",
+                ["receiver_url": "unix:/m", "disks": [["id": "a", "path": "/x,y=z"], ["id": "b", "path": "/b"]]]
+            ),
             (["migration-resolve", "abc", "discard"], "vm.migration.resolve", ["token": "abc", "action": "discard"]),
             (["receive-migration", "tcp:0.0.0.0:1"], "vm.receive-migration", ["receiver_url": "tcp:0.0.0.0:1"]),
         ]
