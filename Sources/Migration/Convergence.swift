@@ -41,7 +41,10 @@ package struct Convergence: Equatable, Sendable {
         // A round of a few pages measures how long it takes to look for them and to answer, not the line.
         if sent >= Self.little {
             rate = max(1, Self.scaled(sent, 1_000_000_000, over: time))
-        } else if rate == 0, left <= Self.little {
+        } else if rate > 0 {
+            // The line takes at least that much.
+            rate = max(rate, Self.scaled(sent, 1_000_000_000, over: time))
+        } else if left <= Self.little {
             return .stop
         }
         if let expected = self.time(for: left), expected <= downtime { return .stop }

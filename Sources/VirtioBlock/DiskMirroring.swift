@@ -5,8 +5,12 @@ extension DiskImage {
     /// Bytes of the blocks that writes are noted by.
     package static let mirrorBlockSize = WrittenBlocks.blockSize
 
-    /// Notes from now on which blocks are written.
-    package func beginNoting() { written.begin(size: size) }
+    /// Notes from now on which blocks are written. What was written before is brought to stable storage first, so that
+    /// little is left for `letGo`, when the guest stands still.
+    package func beginNoting() throws(Errno) {
+        if !options.readOnly { try flush() }
+        written.begin(size: size)
+    }
 
     /// Notes no more.
     package func endNoting() { written.end() }

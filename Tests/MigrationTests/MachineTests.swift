@@ -119,6 +119,10 @@ struct StateMachineTests {
         var empty = Convergence(downtime: 1, mayThrottle: true)
         #expect(empty.judge(sent: 100 << 10, nanoseconds: 200_000_000, left: 200 << 10) == .stop && empty.rate == 0)
         #expect(empty.judge(sent: 100 << 10, nanoseconds: 200_000_000, left: 2 << 20) == .another(throttle: 0))
+        // A first round that was held up for a while is not believed for ever.
+        var slow = Convergence(downtime: 300, mayThrottle: false)
+        #expect(slow.judge(sent: 2 << 20, nanoseconds: 4_000_000_000, left: 800 << 10) == .another(throttle: 0))
+        #expect(slow.judge(sent: 800 << 10, nanoseconds: 10_000_000, left: 800 << 10) == .stop)
         var busy = Convergence(downtime: 10, mayThrottle: true)
         var throttles: [Int] = []
         for _ in 0..<24 {

@@ -41,7 +41,7 @@ struct WrittenBlocksTests {
         let image = bench.device.image
         #expect(try bench.write(1, sector: 0) == 0)
         #expect(image.takeWritten().isEmpty)
-        image.beginNoting()
+        try image.beginNoting()
         #expect(blocks(image.takeWritten()).isEmpty)
         #expect(try bench.write(1, sector: 127, count: 2) == 0 && bench.write(1, sector: 4000 / 512 * 512) == 0)
         #expect(blocks(image.takeWritten()) == [0, 1, 28])
@@ -69,7 +69,7 @@ struct WrittenBlocksTests {
         #expect(try bench.write(1, sector: 0) == 0 && image.takeWritten().isEmpty)
         // After a resize it is the new size that counts.
         try image.resize(to: 8 << 20) {}
-        image.beginNoting()
+        try image.beginNoting()
         #expect(try bench.write(1, sector: (8 << 11) - 1) == 0 && blocks(image.takeWritten()) == [127])
     }
 

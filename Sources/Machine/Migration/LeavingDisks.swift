@@ -45,7 +45,13 @@ final class LeavingDisks: MirrorSource {
             }
     }
 
-    func begin() throws(MigrationError) { for disk in disks { disk.image.beginNoting() } }
+    func begin() throws(MigrationError) {
+        for (index, disk) in disks.enumerated() {
+            do throws(Errno) { try disk.image.beginNoting() } catch {
+                throw failure(index, "cannot be flushed: \(error)")
+            }
+        }
+    }
 
     func takeWritten() throws(MigrationError) -> [[UInt64]] { disks.map { $0.image.takeWritten() } }
 

@@ -123,8 +123,11 @@ package final class ArrivingDisks: Sendable {
     /// Takes nothing any more, and has all that came brought to stable storage.
     func close() throws(MigrationError) {
         seen.withLock { $0.round = nil }
-        for image in images { try image.settle() }
+        try settle()
     }
+
+    /// Has all that came so far brought to stable storage.
+    func settle() throws(MigrationError) { for image in images { try image.settle() } }
 
     // MARK: Their names
 

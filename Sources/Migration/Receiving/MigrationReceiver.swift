@@ -243,6 +243,8 @@ package final class MigrationReceiver {
             try sink.disks?.close()
             return
         }
+        // Little is left then to be waited for while the guest stands still.
+        try sink.disks?.settle()
         memory.begin(round: UInt64(round) + 1)
         sink.disks?.begin(round: UInt64(round) + 1)
         try step(.roundEnd)

@@ -16,6 +16,8 @@ package final class MigrationSender {
     private var stoppedAt: UInt64 = 0
     /// When its time began to run, in ns of the monotonic clock.
     private var began = HostClock.monotonic
+    /// The first round with memory in it.
+    private var firstRound = 1
     /// The disks that come along.
     private var mirrored: [MirroredDisk]?
 
@@ -148,9 +150,10 @@ package final class MigrationSender {
         var pages = RoundSender.everything(regions)
         let total = RoundSender.size(pages)
         progress.update { $0.totalBytes = total }
-        let disks = try copyDisks(rounds.limit)
-        if !isPaused { try source.beginLogging() }
         var round = 1
+        let disks = try copyDisks(&round, rounds.limit)
+        firstRound = round
+        if !isPaused { try source.beginLogging() }
         while !isPaused {
             onRound(round)
             let sent = try self.round(round, pages, (rounds, disks), isLast: false)
@@ -193,14 +196,18 @@ package final class MigrationSender {
         _ = try self.round(round, pages, (rounds, disks), isLast: true)
     }
 
-    /// Sends the disks that come along a first time, before the memory, which takes less time and is written faster.
+    /// Sends the disks that come along a first time, in a round before the memory, which takes less time and is written
+    /// faster.
     ///
     /// - Returns: what goes on with them in each round; nil where none come along.
-    private func copyDisks(_ limit: BandwidthLimit?) throws(MigrationError) -> DiskRounds? {
+    private func copyDisks(_ round: inout Int, _ limit: BandwidthLimit?) throws(MigrationError) -> DiskRounds? {
         guard let mirror = source.mirror, let mirrored else { return nil }
         let disks = try DiskRounds(mirror, mirrored, channels, limit, (progress, stop, patience.frame))
-        let first = DiskSender.Round(number: 1, isFirst: true)
+        let first = DiskSender.Round(number: round, isFirst: true)
         _ = try disks.send(first, heeding: machine.canCancel)
+        try endRound(round, isLast: false)
+        try step(.roundDone)
+        round += 1
         began = HostClock.monotonic
         return disks
     }
@@ -221,7 +228,7 @@ package final class MigrationSender {
                 DiskSender.Round(number: round, isLimited: isLimited), heeding: machine.canCancel)
         }
         bytes += try senders.memory.send(
-            round: round, pages, isFirst: round == 1, isLimited: isLimited, heeding: machine.canCancel)
+            round: round, pages, isFirst: round == firstRound, isLimited: isLimited, heeding: machine.canCancel)
         try endRound(round, isLast: isLast)
         return (bytes, HostClock.monotonic &- start)
     }
