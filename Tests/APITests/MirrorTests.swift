@@ -212,6 +212,27 @@ import Testing
         #expect(second400.text.contains("path"))
     }
 
+    /// A file system with too little room is told of before anything moves.
+    @Test(.enabled(if: getuid() == 0, "needs root to make a small file system")) func aDestinationWithoutRoom() throws {
+        let pair = try Pair()
+        let place = pair.scratch.path("b")
+        let mounted = try runProcess(Command("mount", ["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", place]))
+        try #require(mounted.succeeded, "\(mounted)")
+        defer { _ = try? runProcess(Command("umount", ["-l", place])) }
+        let (first, second) = (try Pair.vmm(), try Pair.vmm())
+        try first.put("vm.create", pair.config(pair.scratch.path("serial")))
+        try first.put("vm.boot")
+        let receiver = try pair.wait(second, pair.paths("b"))
+        let check = try first.expect(200, "PUT", "vm.migration.check", pair.target()).json
+        #expect(check.reasons.count == 1, "\(check)")
+        let reason = try #require(check.reasons[0].string)
+        #expect(reason.contains("the disks need ") && reason.contains("where 1048576 are free"), "\(reason)")
+        #expect(try first.expect(500, "PUT", "vm.send-migration", pair.target()).text.contains("make room there"))
+        #expect(try receiver.reply(by: .seconds(60)).status >= 400)
+        #expect(try first.state() == "Running" && second.state() == nil)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: place).isEmpty)
+    }
+
     /// What a destination that died leaves makes way for the next one; a cancelled migration leaves nothing.
     @Test func whatIsLeftMakesWay() throws {
         let pair = try Pair()

@@ -106,6 +106,7 @@ final class FakeDisks: MirrorSource {
     }
 
     func read(_ disk: Int, into range: HostRange, at offset: UInt64) throws(MigrationError) {
+        try steps.take("read")
         do throws(Errno) {
             let count = try files[disk].file.readAll(into: range, at: offset)
             #expect(count == range.count)

@@ -33,7 +33,8 @@ struct ArrivingImages {
             let index = changes.firstIndex { $0.id == disk.id } ?? changes.count
             if index == changes.count { changes.append(MovedDisk(id: disk.id)) }
             changes[index].logicalBlockSize = disk.logicalBlockSize
-            changes[index].physicalBlockSize = disk.physicalBlockSize
+            // Of a block device it may be more than a configuration can say.
+            changes[index].physicalBlockSize = min(disk.physicalBlockSize, Limits.physicalBlockSize.upperBound)
         }
         return changes
     }
