@@ -2,7 +2,12 @@
 #include "CLinux.h"
 
 #include <linux/kcmp.h>
+#include <linux/membarrier.h>
 #include <sys/sysinfo.h>
+
+static void register_barrier(void) {
+    (void)syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+}
 
 static void kicked(int signal_number) { (void)signal_number; }
 
@@ -11,6 +16,13 @@ int cl_install_kick_handler(int signal_number) {
     memset(&action, 0, sizeof action);
     action.sa_handler = kicked; // no SA_RESTART: KVM_RUN has to return
     return (int)cl_result(sigaction(signal_number, &action, NULL));
+}
+
+void cl_memory_barrier(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_barrier);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 }
 
 void cl_ignore_broken_pipes(void) { signal(SIGPIPE, SIG_IGN); }

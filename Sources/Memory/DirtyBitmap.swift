@@ -16,15 +16,17 @@ package final class DirtyBitmap: Sendable {
         bits = try Mapping(length: max(wordCount, 1) * 8)
     }
 
-    /// Whether device writes are recorded.
+    /// Whether device writes are recorded. A device asks behind its writes.
     ///
-    /// Ordering: relaxed; it is switched on while the workers stand still, and starting them orders it.
+    /// Ordering: relaxed; whoever reads off, because it asked too early, has its writes seen by what `setTracking` does.
     package var isTracking: Bool { tracking.load(ordering: .relaxed) }
 
-    /// Clears the bitmap and starts recording, or stops it. The device workers stand still meanwhile.
+    /// Clears the bitmap and starts recording, or stops it. The devices may be at work: what they wrote without
+    /// recording it can be read when this returns.
     package func setTracking(_ on: Bool) {
         if on { _ = take() }
-        tracking.store(on, ordering: .relaxed)
+        tracking.store(on, ordering: .sequentiallyConsistent)
+        if on { HostBarrier.allThreads() }
     }
 
     /// SAFETY: `index` is below `wordCount`, the mapping is page-aligned, zero-filled and lives as long as this object.

@@ -149,6 +149,16 @@ package final class GuestMemory: @unchecked Sendable {
         }
     }
 
+    /// Marks the pages of a part of one region that was found before by `hostPointer`.
+    package func markDirty(hostRange: iovec) {
+        for index in 0..<regionCount {
+            let offset = unsafe UInt64(UInt(bitPattern: hostRange.iov_base) &- UInt(bitPattern: table[index].base))
+            if unsafe offset < table[index].size {
+                return unsafe markDirty(table[index].address &+ offset, UInt64(hostRange.iov_len))
+            }
+        }
+    }
+
     final class File: Sendable {
         let descriptor: FileDescriptor
         init(_ descriptor: consuming FileDescriptor) { self.descriptor = descriptor }

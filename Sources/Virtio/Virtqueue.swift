@@ -33,6 +33,8 @@ package struct Virtqueue: ~Copyable, @unchecked Sendable {
     package private(set) var progress: QueueProgress
     /// The used index at which the driver was last told.
     private var signalledUsed: UInt16
+    /// Which segments are those that the device writes of the chain that was popped last.
+    private var writable = 0..<0
 
     /// Resolves the rings.
     ///
@@ -112,6 +114,7 @@ package struct Virtqueue: ~Copyable, @unchecked Sendable {
         let slot = Int(progress.nextAvailable & (size &- 1))
         let head = unsafe (available + 4 + 2 * slot).loadUnaligned(as: UInt16.self)
         let chain = try gather(head)
+        writable = chain.readableCount..<chain.readableCount + chain.writableCount
         progress.nextAvailable &+= 1
         return chain
     }
@@ -183,7 +186,6 @@ package struct Virtqueue: ~Copyable, @unchecked Sendable {
         if entry.flags & Descriptor.isWrite != 0 {
             chain.writableCount += 1
             chain.writableBytes += Int(entry.length)
-            memory.markDirty(entry.address, UInt64(entry.length))
         } else {
             guard chain.writableCount == 0 else {
                 throw .badChain("a descriptor to be read follows one to be written")
@@ -206,10 +208,23 @@ package struct Virtqueue: ~Copyable, @unchecked Sendable {
         publish(1)
     }
 
-    /// Fills an entry of the used ring that the driver does not see before `publish`.
+    /// Notes the pages of the last chain's writable segments, now that they have all their bytes: whoever takes a note
+    /// copies the page at once, and what came later would be missing there.
+    @inline(__always)
+    private func noteWrites() {
+        guard memory.dirty.isTracking else { return }
+        for index in writable {
+            // SAFETY: the segments of the chain that was popped last stay in the storage until the next pop.
+            unsafe memory.markDirty(hostRange: segments[index])
+        }
+    }
+
+    /// Fills an entry of the used ring that the driver does not see before `publish`, for the chain that was popped last,
+    /// which has all that the device writes.
     ///
     /// - Parameter ahead: how many unpublished entries lie before it.
     package func write(head: UInt16, written: Int, ahead: UInt16) {
+        noteWrites()
         let slot = Int((progress.nextUsed &+ ahead) & (size &- 1))
         unsafe (used + 4 + 8 * slot).storeBytes(of: UInt32(head), as: UInt32.self)
         unsafe (used + 8 + 8 * slot).storeBytes(of: UInt32(clamping: written), as: UInt32.self)
@@ -218,6 +233,8 @@ package struct Virtqueue: ~Copyable, @unchecked Sendable {
 
     /// Shows the driver the next `count` entries of the used ring.
     package mutating func publish(_ count: UInt16) {
+        // A chain that was filled before may have been popped again, for a word more.
+        if count != 1 { noteWrites() }
         progress.nextUsed &+= count
         // Ordering: releasing, so that the entries and the buffers are written before the driver can see the index.
         unsafe shared16(used, 2).pointee.store(progress.nextUsed, ordering: .releasing)

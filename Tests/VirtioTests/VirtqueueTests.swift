@@ -173,6 +173,33 @@ struct VirtqueueTests {
         #expect(isDirty(Int(driver.used / 4096)))
     }
 
+    /// A live migration takes the bits and copies the pages while a device is at work: what it writes behind that has to
+    /// be marked again.
+    @Test func pagesAreMarkedWhenTheyHaveTheirBytes() throws {
+        let driver = try makeDriver()
+        var queue = try makeQueue(driver)
+        driver.memory.dirty.setTracking(true)
+        func isDirty(_ page: Int) -> Bool { driver.memory.dirty.take()[page / 64] >> UInt64(page % 64) & 1 == 1 }
+        for address in [UInt64(0x30000), 0x32000] { try driver.send([.writable(address, 4096)]) }
+        guard let first = try queue.pop() else { throw FakeDriverError(description: "no chain") }
+        let heads = [first.head]
+        #expect(!isDirty(0x30))
+        first.write([1, 2, 3].span, at: 0)
+        queue.write(head: heads[0], written: 3, ahead: 0)
+        #expect(isDirty(0x30))
+        guard let second = try queue.pop() else { throw FakeDriverError(description: "no chain") }
+        second.write([4].span, at: 0)
+        queue.write(head: second.head, written: 1, ahead: 1)
+        #expect(isDirty(0x32))
+        // The first one is written once more before the driver sees both.
+        for _ in 0..<2 { queue.undoPop() }
+        guard let again = try queue.pop() else { throw FakeDriverError(description: "no chain") }
+        again.write([5].span, at: 0)
+        queue.skip(1)
+        queue.publish(2)
+        #expect(isDirty(0x30))
+    }
+
     // MARK: Serving
 
     @Test func brokenRingStopsOnlyItsQueue() throws {

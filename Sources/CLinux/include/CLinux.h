@@ -56,6 +56,9 @@
 // The calling thread's errno, to be read straight after the failed call.
 static inline int cl_errno(void) { return errno; }
 
+// A full memory barrier on each thread of the process, where the kernel has membarrier(2); on this one in any case.
+void cl_memory_barrier(void);
+
 static inline long cl_result(long value) { return value < 0 ? -(long)errno : value; }
 
 // ioctl with a pointer argument, with a number as argument, and without one.
