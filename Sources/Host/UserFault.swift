@@ -35,6 +35,9 @@ package final class UserFault: Sendable {
     /// Ends that: who waits goes on, and what is missing reads as zeroes.
     package func unregister(_ range: HostRange) {
         _ = cl_userfault_unregister(raw, UInt64(range.address), UInt64(range.count))
+        // The kernel wakes who waits before it takes the range's mark away, and waits then for those who are just about to
+        // wait: nobody would wake them.
+        _ = cl_userfault_wake(raw, UInt64(range.address), UInt64(range.count))
     }
 
     /// The address of the next access that waits; nil where none does.
