@@ -114,8 +114,12 @@ final class VCPURunner: Sendable {
         while !stopping.isSet {
             if errands.isPending {
                 guard attend() else { return }
-            } else if step() == .failed {
-                return
+            } else {
+                let last = step()
+                if last == .failed { return }
+                // What was asked may be taken back before it was looked at, and would keep the guest out for ever. Whoever
+                // asks for something else does so before setting it again.
+                if last == .interrupted { handle.setImmediateExit(false) }
             }
         }
     }
