@@ -85,7 +85,8 @@ package final class StreamListener: Sendable {
         }
     }
 
-    private var raw: Int32 {
+    /// The descriptor's number, for poll: it is readable while a client waits.
+    package var raw: Int32 {
         switch unix {
         case .some(let listener): listener.raw
         case .none:

@@ -49,6 +49,26 @@ package protocol MigrationSink: AnyObject, Sendable {
     func start() throws(MigrationError)
     /// Drops whatever there is of it.
     func discard()
+    /// Where a machine arrives before its memory does; nil where none can.
+    var postcopy: (any PostcopySink)? { get }
+}
+
+extension MigrationSink {
+    package var postcopy: (any PostcopySink)? { nil }
+}
+
+/// Where a machine arrives whose memory follows it. The receiver's control thread calls it, which waits for none of this.
+package protocol PostcopySink: AnyObject, Sendable {
+    /// The memory that was made for it, which nobody has touched yet.
+    var target: DemandPager.Target? { get }
+    /// Its pages come from there until it is over with them.
+    func take(_ pager: PostcopyPager)
+    /// Nobody waits for pages any more, since all are there; or nobody will from now on, since the guest is over.
+    func paged(_ over: PostcopyPager.Over)
+    /// Has the guest stand still, if it runs: its pages do not come.
+    func hold(_ reason: String)
+    /// Has it go on after that.
+    func letGo()
 }
 
 extension MigrationSource {

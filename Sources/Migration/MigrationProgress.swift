@@ -18,6 +18,8 @@ package struct MigrationReport: Equatable, Sendable {
     package var owner = "source"
     /// Whether it is over.
     package var isOver = false
+    /// Whether the memory follows the machine.
+    package var isPostcopy = false
     /// Why it is over without having worked, or what is wrong with it.
     package var problem: String?
     /// The round of memory at hand, from 1; 0 before the first.
@@ -84,9 +86,17 @@ package final class MigrationProgress: Sendable {
 /// The wish that a migration ends, from any thread; and what wakes its threads.
 package final class MigrationStop: Sendable {
     package let event: EventFD
+    /// Above zero when the process ends, which even what cannot be called off any more has to heed.
+    package let ending: EventFD
     private let reason = Mutex<MigrationError?>(nil)
 
-    package init() throws(HostError) { event = try EventFD() }
+    package init() throws(HostError) { (event, ending) = (try EventFD(), try EventFD()) }
+
+    /// The process ends.
+    package func end() {
+        ending.signal()
+        ask(MigrationError(.cancelled, "the VMM is ending"))
+    }
 
     /// Asks for the end; the first reason counts.
     package func ask(_ error: MigrationError) {
@@ -113,6 +123,12 @@ package struct MigrationPatience: Equatable, Sendable {
     package var takeBack = 15_000
     /// For the destination to wait for the commit.
     package var commit = 30_000
+    /// For anything to come while pages follow a machine.
+    package var silence = 10_000
+    /// For the guest to run on after the connection was lost on which its pages come.
+    package var hold = 1000
+    /// For the source to say farewell.
+    package var farewell = 5000
 
     package init() {}
 
@@ -120,5 +136,6 @@ package struct MigrationPatience: Equatable, Sendable {
     package init(all milliseconds: Int) {
         (connect, frame, handover) = (milliseconds, milliseconds, milliseconds)
         (takeBack, commit) = (milliseconds, milliseconds)
+        (silence, farewell) = (milliseconds, milliseconds)
     }
 }

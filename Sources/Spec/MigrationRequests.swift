@@ -30,6 +30,10 @@ package struct SendMigrationRequest: Sendable, Equatable {
     package var autoConverge = true
     /// The most bytes a second; nil for what the line takes.
     package var bandwidth: UInt64?
+    /// Whether the memory follows the guest.
+    package var isPostcopy = false
+    /// Seconds in which a postcopy migration's lost connection has to be there again.
+    package var reconnect: UInt64 = 60
 
     /// Whether the destination has the disks already, or their images come along.
     package var disks = Disks.shared
@@ -51,9 +55,10 @@ package struct SendMigrationRequest: Sendable, Equatable {
         autoConverge = reader.bool("auto_converge", default: true)
         bandwidth = reader.integer("bandwidth", (1 << 20)...UInt64(1 << 50))
         reader.refuseLater(["tls_dir": "encryption"])
-        if let mode: MemoryMode = reader.choice("memory_mode"), mode == .postcopy {
-            reader.refuse("memory_mode", "Postcopy is not supported by this version of swiftlet; use Precopy")
-        }
+        let mode: MemoryMode? = reader.choice("memory_mode")
+        isPostcopy = mode == .postcopy
+        let seconds: UInt64? = reader.integer("reconnect_s", 1...UInt64(86_400))
+        reconnect = seconds ?? 60
         disks = reader.choice("disks", default: .shared)
         if disks == .mirror, reader.string("memory_mode") == MemoryMode.postcopy.rawValue {
             reader.refuse("disks", "mirror copies the disks before the guest moves; use memory_mode Precopy")
@@ -64,12 +69,22 @@ package struct SendMigrationRequest: Sendable, Equatable {
         if reader.bool("compression", default: false) {
             reader.refuse("compression", "is not supported by this version of swiftlet; leave it out")
         }
+        if isPostcopy, isLocal {
+            reader.refuse("memory_mode", "local hands the memory over as a whole; leave one of them out")
+        }
+        if isPostcopy, connections > 1 {
+            reader.refuse("connections", "Postcopy takes one connection; leave one of them out")
+        }
+        if !isPostcopy, seconds != nil {
+            reader.refuse(
+                "reconnect_s", "says how long memory_mode Postcopy may be without its connection; leave it out")
+        }
         if isLocal, connections > 1 {
             reader.refuse("connections", "local hands the memory over as a whole; leave one of them out")
         }
         reader.finish([
             "destination_url", "local", "downtime_ms", "timeout_s", "timeout_strategy", "connections", "tls_dir",
-            "memory_mode", "auto_converge", "bandwidth", "disks", "compression",
+            "memory_mode", "reconnect_s", "auto_converge", "bandwidth", "disks", "compression",
         ])
     }
 }
@@ -99,9 +114,8 @@ package struct ReceiveMigrationRequest: Sendable, Equatable {
                 request.net.append(RestoreRequest.NetDescriptors(id: id, count: count))
             }
             reader.refuseLater(["tls_dir": "encryption"])
-            if let mode: SendMigrationRequest.MemoryMode = reader.choice("memory_mode"), mode == .postcopy {
-                reader.refuse("memory_mode", "Postcopy is not supported by this version of swiftlet; use Precopy")
-            }
+            // As the source says; clients of Cloud Hypervisor say it at both ends.
+            let _: SendMigrationRequest.MemoryMode? = reader.choice("memory_mode")
             for disk in reader.sections("disks") {
                 let id = disk.requiredText("id", "the id of a disk")
                 if !id.isEmpty, request.disks.contains(where: { $0.id == id }) {
@@ -125,6 +139,8 @@ package struct ResolveMigrationRequest: Sendable, Equatable {
         case runHere = "run-here"
         /// It is dropped here: the destination has it.
         case discard
+        /// The destination of a postcopy migration is sought again.
+        case reconnect
     }
 
     /// The migration's token, as `vm.migration` tells it.
@@ -138,7 +154,9 @@ package struct ResolveMigrationRequest: Sendable, Equatable {
         try RequestReading.parse(bytes) { reader in
             let token = reader.requiredText("token", "the migration's token, which GET vm.migration tells")
             let action: Action? = reader.choice("action")
-            if action == nil, reader.value("action") == nil { reader.missing("action", "run-here or discard") }
+            if action == nil, reader.value("action") == nil {
+                reader.missing("action", "run-here, discard or reconnect")
+            }
             reader.finish(["token", "action"])
             return ResolveMigrationRequest(token: token, action: action ?? .runHere)
         }

@@ -8,7 +8,7 @@ import Testing
 @Suite(.serialized, .timeLimit(.minutes(3))) struct MigrationTests {
     /// A guest that counts in a register and writes the count into one page after the other, checks each page's count from
     /// before, and tells the lowest byte to its serial port; 0xEE at port 0x80 and a halt where memory is not as it was.
-    private static let counter = TinyKernel([
+    static let counter = TinyKernel([
         0x31, 0xC9,  // xor ecx, ecx
         0x41,  // next: inc ecx
         0x89, 0xC8,  // mov eax, ecx
@@ -34,7 +34,7 @@ import Testing
         0xEB, 0xFD,  // jmp wrong
     ])
 
-    private struct Pair {
+    struct Pair {
         let scratch: ScratchDirectory
         let serial: String
         let socket: String
@@ -77,7 +77,7 @@ import Testing
     }
 
     /// `vm.receive-migration` as it waits.
-    private final class Receiver {
+    final class Receiver {
         private let connection: RawConnection
 
         init(_ vmm: TestVMM, _ body: String) throws {
@@ -89,7 +89,10 @@ import Testing
     }
 
     /// Back and forth, with disk and vsock at the same paths: the count neither gaps nor repeats, and memory is what it was.
-    @Test(arguments: ["", #","connections":4"#, #","bandwidth":67108864,"downtime_ms":50"#, #","local":true"#])
+    @Test(arguments: [
+        "", #","connections":4"#, #","bandwidth":67108864,"downtime_ms":50"#, #","local":true"#,
+        #","memory_mode":"Postcopy""#,
+    ])
     func aGuestMovesBackAndForth(_ options: String) throws {
         let pair = try Pair("migration")
         let disk = try pair.scratch.sparse("disk", bytes: 1 << 20)
@@ -218,12 +221,16 @@ import Testing
         }
         let url = #""destination_url":"unix:/tmp/x""#
         for (field, value) in [
-            ("tls_dir", #""/x""#), ("memory_mode", #""Postcopy""#), ("disks", #""copied""#), ("compression", "true"),
+            ("tls_dir", #""/x""#), ("disks", #""copied""#), ("compression", "true"),
         ] {
             #expect(try refusal("vm.send-migration", #"{\#(url),"\#(field)":\#(value)}"#).contains("$.\(field)"))
         }
         #expect(
             try refusal("vm.receive-migration", #"{"receiver_url":"unix:/x","tls_dir":"/y"}"#).contains("$.tls_dir"))
+        let late = #""memory_mode":"Postcopy""#
+        #expect(try refusal("vm.send-migration", #"{\#(url),\#(late),"connections":2}"#).contains("$.connections"))
+        #expect(try refusal("vm.send-migration", #"{\#(url),\#(late),"local":true}"#).contains("$.memory_mode"))
+        #expect(try refusal("vm.send-migration", #"{\#(url),"reconnect_s":5}"#).contains("$.reconnect_s"))
         #expect(try refusal("vm.send-migration", "{}").contains("$.destination_url: missing"))
         #expect(try refusal("vm.send-migration", #"{\#(url),"connections":129}"#).contains("$.connections"))
         #expect(try refusal("vm.send-migration", #"{\#(url),"local":true,"connections":2}"#).contains("$.connections"))
@@ -231,7 +238,9 @@ import Testing
         #expect(try refusal("vm.receive-migration", #"{"receiver_url":"tcp:1"}"#).contains("$.receiver_url"))
         #expect(try refusal("vm.send-migration", "{\(url)}", 404).contains("VM is not created"))
         #expect(try refusal("vm.migration.resolve", #"{"token":"x","action":"discard"}"#, 404).contains("token"))
-        #expect(try refusal("vm.migration.resolve", #"{"token":"x","action":"both"}"#).contains("run-here, discard"))
+        #expect(
+            try refusal("vm.migration.resolve", #"{"token":"x","action":"both"}"#).contains(
+                "run-here, discard, reconnect"))
         // Private memory has no descriptor, and nobody listens.
         try vmm.put("vm.create", vmm.config())
         try vmm.put("vm.boot")

@@ -20,9 +20,12 @@ final class FaultyLine: Sendable {
     private let target: StreamAddress
     private let fault: (frame: Int, LineFault)?
     private let stop: EventFD
+    /// Behind how many frames it is cut, again and again; nil for never.
+    private let cutEvery: Int?
 
     /// - Parameter fault: which frame of all, counted from 1 over both directions and all streams, and what becomes of it.
-    init(_ path: String, to target: StreamAddress, fault: (frame: Int, LineFault)?) throws {
+    init(_ path: String, to target: StreamAddress, fault: (frame: Int, LineFault)?, cutEvery: Int? = nil) throws {
+        self.cutEvery = cutEvery
         listener = try StreamListener(.unix(path))
         self.target = target
         self.fault = fault
@@ -74,6 +77,7 @@ final class FaultyLine: Sendable {
                 state.count += 1
                 return state.count
             }
+            if let cutEvery, number > 12, number % cutEvery == 0 { return }
             if let fault, fault.frame == number {
                 switch fault.1 {
                 case .cutBefore: return

@@ -5,8 +5,8 @@ import Testing
 /// Both state machines, walked through from every state by every event.
 struct StateMachineTests {
     /// All states that the source gets into, with the events that lead there.
-    private func senderStates() -> [SenderMachine] {
-        var found: [SenderMachine] = [SenderMachine()]
+    private func senderStates(isPostcopy: Bool) -> [SenderMachine] {
+        var found: [SenderMachine] = [SenderMachine(isPostcopy: isPostcopy)]
         var index = 0
         while index < found.count {
             for event in SenderMachine.Event.allCases {
@@ -20,14 +20,19 @@ struct StateMachineTests {
         return found
     }
 
-    @Test func theSourceNeverRunsWhereTheDestinationMay() {
-        let states = senderStates()
-        #expect(states.count == 11)
+    @Test(arguments: [false, true]) func theSourceNeverRunsWhereTheDestinationMay(_ isPostcopy: Bool) {
+        let states = senderStates(isPostcopy: isPostcopy)
+        #expect(states.count == (isPostcopy ? 15 : 11))
         for machine in states {
             #expect(!(machine.mayRun && machine.owner != .source))
-            #expect(
-                machine.isOver
-                    == (machine.name == "moved" || machine.name == "returned" || machine.name == "unresolved"))
+            #expect(machine.isOver == ["moved", "returned", "unresolved", "stranded"].contains(machine.name))
+            // A guest that has run at its destination never does here again, whatever a person says.
+            if machine.owner == .destination {
+                for event in SenderMachine.Event.allCases {
+                    var next = machine
+                    #expect((try? next.handle(event)) == nil || next.owner == .destination, "\(machine.name) \(event)")
+                }
+            }
             // Nothing calls it off once the commit may be there, and nothing follows its end but a person's word.
             #expect(!machine.canCancel || machine.owner == .source)
             for event in SenderMachine.Event.allCases {
@@ -41,7 +46,10 @@ struct StateMachineTests {
             }
             // Every state that is not over has a way out when something fails.
             var failed = machine
-            if !machine.isOver { #expect((try? failed.handle(.failed)) != nil && failed.isOver) }
+            if machine.isOver { continue }
+            #expect((try? failed.handle(.failed)) != nil)
+            if case .reconnecting = failed.state { #expect((try? failed.handle(.timeUp)) != nil) }
+            #expect(failed.isOver)
         }
     }
 
@@ -53,14 +61,16 @@ struct StateMachineTests {
                 var next = found[index]
                 guard (try? next.handle(event)) != nil else { continue }
                 if next.mayRun, !found[index].mayRun {
-                    #expect(event == .committed && found[index].state == .prepared)
+                    let isFirst = event == .committed && found[index].state == .prepared
+                    #expect(isFirst || found[index].state == .starved)
                 }
+                #expect(next.isCommitted || !found[index].isCommitted, "\(found[index].name) \(event)")
                 if case .receiving(let round) = next.state, round > 3 { continue }
                 if !found.contains(next) { found.append(next) }
             }
             index += 1
         }
-        #expect(found.count == 9)
+        #expect(found.count == 19)
         // What was dropped hears no commit.
         for event in ReceiverMachine.Event.allCases {
             var discarded = found.first { $0.state == .discarded } ?? ReceiverMachine()
@@ -69,13 +79,13 @@ struct StateMachineTests {
     }
 
     /// Both machines over a line that loses any message: in no order of events do both run.
-    @Test func neverDoBothRun() {
+    @Test(arguments: [false, true]) func neverDoBothRun(_ isPostcopy: Bool) {
         struct Pair: Hashable {
             var source: SenderMachine, sink: ReceiverMachine
             func hash(into hasher: inout Hasher) { hasher.combine(source.name + sink.name) }
         }
         var found: Set<Pair> = []
-        var open = [Pair(source: SenderMachine(), sink: ReceiverMachine())]
+        var open = [Pair(source: SenderMachine(isPostcopy: isPostcopy), sink: ReceiverMachine())]
         func go(_ pair: Pair, _ event: SenderMachine.Event?, _ other: ReceiverMachine.Event?) {
             var next = pair
             if let event, (try? next.source.handle(event)) == nil { return }
@@ -92,18 +102,23 @@ struct StateMachineTests {
                 // What the destination has to have said.
                 case .ready: if sink == .loaded || sink == .building || sink == .prepared { go(pair, event, nil) }
                 case .prepared: if sink == .prepared { go(pair, event, nil) }
-                case .acknowledged: if sink == .running { go(pair, event, nil) }
+                case .acknowledged: if pair.sink.isCommitted { go(pair, event, nil) }
+                case .rejoined: if pair.sink.isCommitted { go(pair, event, .rejoined) }
+                case .complete: if sink == .running || sink == .ended { go(pair, event, nil) }
                 case .refused: if sink == .discarded { go(pair, event, nil) }
                 // A person finds out first.
                 case .runHere: if sink == .discarded { go(pair, event, nil) }
-                case .discard: if sink == .running { go(pair, event, nil) }
-                case .connected, .welcomed, .roundDone, .paused, .failed: go(pair, event, nil)
+                case .discard: if pair.sink.isCommitted { go(pair, event, nil) }
+                case .connected, .welcomed, .roundDone, .paused, .failed, .timeUp, .reconnect: go(pair, event, nil)
                 }
             }
-            let committed: [SenderMachine.State] = [.committing, .unresolved]
+            let committed: [SenderMachine.State] = [
+                .committing, .unresolved, .reconnecting(isAcknowledged: false),
+            ]
             for event in ReceiverMachine.Event.allCases {
                 // A commit comes from a source that has sent it, whatever became of its connection then.
                 if event == .committed, !committed.contains(pair.source.state) { continue }
+                if event == .mapCame, !isPostcopy || pair.source.state != .stopped { continue }
                 go(pair, nil, event)
             }
         }

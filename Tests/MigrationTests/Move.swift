@@ -107,6 +107,7 @@ struct Move {
             if let stuck { return "it returned (\(error)), and stands still: \(stuck)" }
             if !ledger.sourceRuns { return "it returned (\(error)), and does not run" }
             if ledger.disk != "source" { return "it returned without its disk" }
+        case .stranded: return "its memory came first, and is said to be missing"
         case .unresolved:
             if ledger.sourceRuns { return "nobody knows where it is, and it runs here" }
             if sourceReport.owner != "unknown" { return "the owner is told as \(sourceReport.owner)" }

@@ -49,6 +49,7 @@ extension MigrationReport {
         .members([
             ("role", .string(role.rawValue)), ("state", .string(state)), ("owner", .string(owner)),
             ("token", token.isEmpty ? nil : .string(token)), ("peer", .string(peer)), ("over", .bool(isOver)),
+            ("memory_mode", .string(isPostcopy ? "Postcopy" : "Precopy")),
             ("error", problem.map { .string($0) }), ("round", .integer(round)),
             ("memory_bytes", .integer(totalBytes)), ("sent_bytes", .integer(bytes)), ("sent_pages", .integer(pages)),
             ("zero_pages", .integer(zeroPages)), ("remaining_bytes", .integer(remainingBytes)),

@@ -21,7 +21,7 @@ final class CreatedVM {
     /// The guest's life at hand; nil while it is off.
     var instance: MachineInstance?
     /// What goes on beside a guest whose memory comes on demand; nil for others.
-    var paging: MemoryPaging?
+    var paging: (any GuestPaging)?
     /// Tap queues that clients sent, by the id of their interface.
     var taps: [String: AdoptedTaps] = [:]
     /// Whether the guest stands still.

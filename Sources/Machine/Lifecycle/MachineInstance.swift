@@ -233,7 +233,7 @@ final class MachineInstance: Sendable {
     ///
     /// - Parameter paging: where pages of the guest's memory come from, which is given up when the vCPUs were told.
     /// - Returns: whether every vCPU came out of the guest; one that KVM itself holds is left to the process's end.
-    func stop(_ paging: MemoryPaging? = nil) -> Bool {
+    func stop(_ paging: (any GuestPaging)? = nil) -> Bool {
         if memory.arrival.isPending {
             halt()
             memory.arrival.lose()

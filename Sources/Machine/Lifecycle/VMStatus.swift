@@ -21,7 +21,7 @@ package final class VMStatus: Sendable {
         /// The guest's character devices.
         var lines: ConsoleBackends?
         /// What goes on beside a guest whose memory comes on demand.
-        var paging: MemoryPaging?
+        var paging: (any GuestPaging)?
     }
 
     private let content = Mutex(Content())

@@ -11,12 +11,12 @@ import VirtioNet
 
 /// A machine that comes from elsewhere, as a migration's sink. All that changes the VM is done by the control thread.
 final class ArrivingMachine: MigrationSink {
-    private let controller: VMController
+    let controller: VMController
     private let request: ReceiveMigrationRequest
     private let descriptors: ReceivedDescriptors
     private let hook: MigrationHook?
 
-    private struct State {
+    struct State {
         var parsed: ParsedConfig?
         var memory: GuestMemory?
         var creation: VMCreation?
@@ -24,8 +24,14 @@ final class ArrivingMachine: MigrationSink {
         var disks: ArrivingDisks?
         var isBuilt = false
         var isPaused = false
+        /// What it is made on, and where its pages come from, of a machine whose memory follows it.
+        var backing: MemoryBacking?
+        var pager: PostcopyPager?
+        /// Whether it stands still since its pages do not come.
+        var isHeld = false
     }
-    private let state = Mutex(State())
+    let state = Mutex(State())
+    var postcopy: (any PostcopySink)? { self }
 
     /// - Parameter descriptors: the tap queues that came with the request.
     init(
@@ -60,6 +66,7 @@ final class ArrivingMachine: MigrationSink {
             }
             reasons += obstacles(plan, hello)
             reasons += try ArrivingImages(parsed.config, plan, hello)?.obstacles() ?? []
+            if hello.postcopy != nil { reasons += Self.obstaclesToPostcopy(plan) }
         }
         return reasons
     }
@@ -123,6 +130,8 @@ final class ArrivingMachine: MigrationSink {
                 memory = try GuestMemory(plan.memory.ranges, backing)
             } else {
                 try FieldErrors.checkMemory(plan)
+                // Pages that are there before they come would be taken for those that are to come.
+                if hello.postcopy != nil { backing.prefault = false }
                 memory = try GuestMemory(plan.memory.ranges, backing)
             }
             let creation = VMCreation(try KVMFile())
@@ -130,6 +139,7 @@ final class ArrivingMachine: MigrationSink {
             state.withLock { state in
                 (state.parsed, state.memory, state.creation) = (parsed, memory, creation)
                 (state.isPaused, state.disks) = (hello.isPaused, disks)
+                state.backing = backing
             }
             return memory.snapshotRegions
         } catch {
@@ -157,13 +167,16 @@ final class ArrivingMachine: MigrationSink {
 
     func build() throws(MigrationError) {
         let (parsed, memory, creation, bytes) = state.withLock { ($0.parsed, $0.memory, $0.creation, $0.bytes) }
+        let pager = state.withLock { $0.pager }
         guard let parsed, let memory else { throw MigrationError(.machine, "there is no machine to build") }
         let (net, descriptors) = (request.net, descriptors)
         try disks?.install()
         state.withLock { $0.isBuilt = true }
         try controller.onControl { vmm in
             let document = try StateDocument(bytes, file: Self.name)
-            var source = MachineSource(document: document) { _ in }
+            var source = MachineSource(document: document) { _ in
+                if let pager { vmm.vm?.paging = pager }
+            }
             (source.memory, source.creation, source.isSameMachine) = (memory, creation, true)
             try vmm.buildArriving(parsed, source, net, descriptors)
         }

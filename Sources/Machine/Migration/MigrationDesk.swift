@@ -12,6 +12,8 @@ package final class MigrationDesk: Sendable {
         var isBusy = false
         /// What the source still holds of a machine that is nobody's for sure.
         var leaving: LeavingMachine?
+        /// How its destination is sought again; nil where it cannot be.
+        var seeking: SenderOptions?
     }
     private let state = Mutex(State())
 
@@ -30,8 +32,12 @@ package final class MigrationDesk: Sendable {
     package func cancel() throws(VMError) {
         let (stop, progress) = state.withLock { ($0.isBusy ? $0.stop : nil, $0.progress) }
         guard let stop, let report = progress?.now else { throw VMError(.notFound, ["no migration is under way"]) }
-        guard report.owner != "unknown", report.role == .destination || report.owner == "source" else {
-            throw VMError(.failed, ["the machine may be at its destination already: the commit has been sent"])
+        guard report.owner == "source" else {
+            let words =
+                report.owner == "unknown"
+                ? "the machine may be at its destination already: the commit has been sent"
+                : "the guest is at its destination already, and its memory follows it: that cannot be called off any more"
+            throw VMError(.failed, [words])
         }
         stop.ask(MigrationError(.cancelled, "it was cancelled (vm.migration.cancel)"))
     }
@@ -68,7 +74,14 @@ package final class MigrationDesk: Sendable {
     func finish() { state.withLock { ($0.isBusy, $0.stop) = (false, nil) } }
 
     /// Keeps what a person has to decide on, or forgets it.
-    func hold(_ machine: LeavingMachine?) { state.withLock { $0.leaving = machine } }
+    ///
+    /// - Parameter seeking: how a postcopy migration's destination is sought again.
+    func hold(_ machine: LeavingMachine?, seeking: SenderOptions? = nil) {
+        state.withLock { ($0.leaving, $0.seeking) = (machine, seeking) }
+    }
+
+    /// How the destination of the machine that waits for a person's word is sought again; nil where it cannot be.
+    var seeking: SenderOptions? { state.withLock { $0.seeking } }
 
     /// Notes how a person decided.
     func resolve(_ action: String, owner: String) {
@@ -83,7 +96,7 @@ package final class MigrationDesk: Sendable {
     /// Ends the one that is under way and waits for it.
     func end() {
         let (stop, thread) = state.withLock { ($0.stop, $0.thread) }
-        stop?.ask(MigrationError(.cancelled, "the VMM is ending"))
+        stop?.end()
         thread?.join()
     }
 }

@@ -31,6 +31,7 @@ extension VMM {
             return
         default: break
         }
+        if let words = controller.migration.report?.postcopyObstacle { throw VMError(.failed, [words]) }
         if controller.migration.unresolved != nil {
             throw VMError(
                 .failed,
@@ -58,6 +59,7 @@ extension VMM {
         options.timeUp = request.timeoutStrategy == .cancel ? .cancel : .ignore
         (options.connections, options.isLocal) = (request.connections, request.isLocal)
         (options.mayThrottle, options.bandwidth) = (request.autoConverge, request.bandwidth)
+        (options.isPostcopy, options.reconnect) = (request.isPostcopy, request.reconnect * 1000)
         return options
     }
 
@@ -106,13 +108,16 @@ extension VMM {
                 }
             }
             hook?.after(progress.now)
-            if case .unresolved = outcome { controller.migration.hold(machine) }
+            let seeking = sending.isPostcopy ? sending : nil
+            if case .unresolved = outcome { controller.migration.hold(machine, seeking: seeking) }
+            if case .stranded = outcome { controller.migration.hold(machine, seeking: seeking) }
             if case .returned(_, .some) = outcome { controller.migration.hold(machine) }
             controller.migration.finish()
             switch outcome {
             case .moved:
                 let now = progress.now
                 logger.info("the VM has moved", metadata: ["downtime_ms": "\(now.downtime ?? 0)"])
+                if sending.isPostcopy { emit(.postcopyMigrationCompleted, [:]) }
                 emit(.migrationFinished, [:])
                 reply(.success(.done))
                 if endsProcess { controller.end() }
@@ -125,6 +130,11 @@ extension VMM {
                 logger.warning("the VM did not move: \(chain.joined(separator: "; "))")
                 emit(.migrationFailed, [:])
                 reply(.failure(VMError(error.kind == .invalid ? .invalid : .failed, chain).during(words)))
+            case .stranded(let error):
+                let chain = MigrationReport.stranded(error, token: machine.token)
+                logger.error("\(chain.joined(separator: "; "))")
+                emit(.migrationFailed, ["token": machine.token])
+                reply(.failure(VMError(.failed, chain).during(words)))
             case .unresolved(let error):
                 let chain = [
                     "the destination did not answer to the commit: \(error)",
@@ -162,12 +172,18 @@ extension VMM {
 
     /// Carries out what a person decided on a machine of which nobody knew where it is.
     func resolveMigration(_ request: ResolveMigrationRequest) throws {
+        if try resolveArrival(request) { return }
         guard let machine = controller.migration.unresolved, machine.token == request.token else {
             throw VMError(
                 .notFound, ["no migration of the token \"\(request.token.prefix(64))\" waits for a decision here"])
         }
+        guard !controller.migration.isBusy else {
+            throw VMError(.failed, ["the destination is being sought; GET vm.migration tells how that ends"])
+        }
         switch request.action {
+        case .reconnect: try seekDestination(machine)
         case .runHere:
+            if controller.migration.report?.owner == "destination" { throw MigrationReport.refusedRun }
             let instance = try running()
             guard let vm else { throw VMError.notCreated }
             try vm.backends?.takeBack()
@@ -217,19 +233,31 @@ extension VMM {
         try controller.migration.begin(report) { progress, stop in
             emit(.migrationReceiveReady, ["url": place])
             logger.notice("waiting for a VM", metadata: ["at": "\(place)"])
+            let reply = OneReply(reply)
             let outcome = held.use { listener in
-                MigrationReceiver(
+                let receiver = MigrationReceiver(
                     listener, machine, progress, stop, onStart: { emit(.migrationReceiveStarted, [:]) },
-                    report: { logger.warning("\($0)") }
-                ).run()
+                    report: { logger.warning("\($0)") })
+                receiver.onStarved = { error in
+                    logger.error("\(error)")
+                    emit(.migrationReceiveFailed, ["token": progress.now.token])
+                    reply(.failure(VMError(.failed, error.reasons).during(words)))
+                }
+                return receiver.run()
             }
             hook?.after(progress.now)
             controller.migration.finish()
             switch outcome {
             case .arrived(let problem):
                 if let problem { logger.error("the VM is here and stands still: \(problem)") }
+                if progress.now.isPostcopy { emit(.postcopyMigrationCompleted, [:]) }
                 emit(.migrationReceiveFinished, [:])
                 reply(.success(.done))
+            case .ended:
+                let words = "the VM that came ended before all of its memory was here"
+                logger.warning("\(words)")
+                emit(.migrationReceiveFailed, [:])
+                reply(.failure(VMError(.failed, [words])))
             case .failed(let error):
                 logger.warning("no VM came: \(error)")
                 emit(.migrationReceiveFailed, [:])

@@ -6,23 +6,32 @@ import Synchronization
 package enum ReceiverOutcome: Equatable, Sendable {
     /// It is here; with an error where it stands still, since it could not go on.
     case arrived(MigrationError?)
+    /// It was here, and was over before all of its memory was.
+    case ended
     /// Nothing of it is here.
     case failed(MigrationError)
 }
 
 /// Waits for a machine and takes it: one call on a thread of its own, from the first connection to the end.
 package final class MigrationReceiver {
-    private let listener: StreamListener
-    private let sink: any MigrationSink
-    private let progress: MigrationProgress
-    private let stop: MigrationStop
-    private let patience: MigrationPatience
+    let listener: StreamListener
+    let sink: any MigrationSink
+    let progress: MigrationProgress
+    let stop: MigrationStop
+    let patience: MigrationPatience
     /// Hears of what was turned away, for the log.
-    private let report: (String) -> Void
+    let report: (String) -> Void
     /// Hears that a machine comes.
     private let onStart: () -> Void
-    private var machine = ReceiverMachine()
-    private var channels: [FrameChannel] = []
+    private(set) var machine = ReceiverMachine()
+    var channels: [FrameChannel] = []
+    /// What the source has said of the machine; nil before it has.
+    private(set) var hello: Hello?
+    /// The stream of a machine whose memory follows it, and where its pages go; nil for others.
+    var line: PostcopyLine?
+    var pager: PostcopyPager?
+    /// Hears that the machine is here and stands still, since its memory does not come.
+    package var onStarved: (MigrationError) -> Void = { _ in }
     private var memory: ArrivingMemory?
     private var streams: ReceivingStreams?
     private var isComplete = false
@@ -39,14 +48,14 @@ package final class MigrationReceiver {
         (self.patience, self.onStart, self.report) = (patience, onStart, report)
     }
 
-    private func step(_ event: ReceiverMachine.Event) throws(MigrationError) {
+    func step(_ event: ReceiverMachine.Event) throws(MigrationError) {
         try machine.handle(event)
         let machine = machine
         progress.update { report in
             report.state = machine.name
-            report.owner = machine.mayRun ? "destination" : machine.state == .discarded ? "source" : report.owner
+            report.owner = machine.isCommitted ? "destination" : machine.state == .discarded ? "source" : report.owner
             if case .receiving(let round) = machine.state { report.round = round }
-            if machine.state == .running || machine.state == .discarded { report.isOver = true }
+            if machine.isOver { report.isOver = true }
         }
     }
 
@@ -58,8 +67,8 @@ package final class MigrationReceiver {
             let hello = try greet()
             onStart()
             try begin(hello)
-            while machine.state != .running { try handleNext() }
-            return .arrived(start())
+            while !machine.isCommitted { try handleNext() }
+            return machine.isPostcopy ? fill() : .arrived(start())
         } catch {
             let cause = streams?.failure ?? error
             return fail(cause.kind == .cancelled ? stop.explain(cause) : cause)
@@ -81,9 +90,15 @@ package final class MigrationReceiver {
         // A machine that is ours does not fail here: `run` is over then.
         try? step(.failed)
         progress.update { $0.problem = error.description }
+        pager?.release(.stopped)
         sink.discard()
         // Said when nothing is left of the machine, and no commit is read any more: the source may go on at once.
         if let channel = channels.first {
+            if let line {
+                stop.ask(error)
+                line.end(keepingStream: true)
+                pager?.stop()
+            }
             try? channel.send(.refusal, JSONBytes.encode(error.reasons), within: 500)
             channel.connection.drain(milliseconds: 500)
         }
@@ -109,9 +124,11 @@ package final class MigrationReceiver {
                     continue
                 }
                 channels = [channel]
+                self.hello = hello
                 guard reasons.isEmpty else { throw MigrationError(.invalid, reasons) }
                 progress.update { report in
                     report.token = hello.token
+                    report.isPostcopy = hello.postcopy != nil
                     report.totalBytes = hello.memory.reduce(0) { $0 + $1.size }
                     report.disks = hello.disks.map { .init($0) }
                 }
@@ -127,16 +144,17 @@ package final class MigrationReceiver {
 
     private func answer(_ channel: FrameChannel, _ reasons: [String]) throws(MigrationError) {
         if reasons.isEmpty {
-            try channel.send(.welcome, JSONBytes.encode(Welcome()), within: patience.frame)
+            let welcome = Welcome(pageSize: hello?.postcopy == nil ? nil : sink.postcopy?.target?.pageSize)
+            try channel.send(.welcome, JSONBytes.encode(welcome), within: patience.frame)
         } else {
             try channel.send(.refusal, JSONBytes.encode(reasons), within: patience.frame)
         }
     }
 
-    private func accept(within milliseconds: Int?) throws(MigrationError) -> FrameChannel {
+    func accept(within milliseconds: Int?, heeding event: EventFD? = nil) throws(MigrationError) -> FrameChannel {
         let connection: StreamConnection
         do throws(StreamFault) {
-            connection = try listener.accept(within: milliseconds, heeding: stop.event)
+            connection = try listener.accept(within: milliseconds, heeding: event ?? stop.event)
         } catch {
             throw MigrationError(fault: error, "waiting for a connection at \(listener.address)")
         }
@@ -193,12 +211,21 @@ package final class MigrationReceiver {
 
     private func handleNext() throws(MigrationError) {
         let time = machine.state == .prepared ? patience.commit : patience.frame
-        let frame = try channels[0].receive(within: time, heeding: stop.event)
+        let frame: Frame
+        if let line {
+            frame = try line.next(within: time)
+        } else {
+            frame = try channels[0].receive(within: time, heeding: stop.event)
+        }
         guard machine.awaited.contains(frame.kind) else {
             throw .violation("\(frame.kind) came while the destination was \(machine.name)")
         }
+        if hello?.postcopy != nil, line == nil, frame.kind != .map, frame.kind != .abort {
+            throw .violation("\(frame.kind) came where a list of pages was to come")
+        }
         switch frame.kind {
         case .memory: try takeMemory()
+        case .map: try takeMap(frame.payload)
         case .pages: try take(frame)
         case .diskData, .diskZeroes: try sink.disks.put(frame, channels[0], progress)
         case .roundEnd: try endRound(frame.payload)
@@ -207,12 +234,18 @@ package final class MigrationReceiver {
             try step(.released)
             try sink.build()
             try step(.built)
-            try channels[0].send(.prepared, within: patience.handover, heeding: stop.event)
+            if let line {
+                try line.sendPrepared(within: patience.handover)
+            } else {
+                try channels[0].send(.prepared, within: patience.handover, heeding: stop.event)
+            }
         case .commit: try step(.committed)
         case .abort:
             let words = JSONBytes.reasons(JSONBytes.encode([String(decoding: frame.payload, as: UTF8.self)]))
             throw MigrationError(.refused, words.map { "the source gave up: \($0)" })
-        case .hello, .welcome, .refusal, .join, .roundDone, .ready, .prepared, .committed: break
+        case .hello, .welcome, .refusal, .join, .roundDone, .ready, .prepared, .committed, .want, .got, .rejoin,
+            .standing, .complete, .farewell:
+            break
         }
     }
 
@@ -254,9 +287,10 @@ package final class MigrationReceiver {
     }
 
     private func takeState(_ bytes: [UInt8]) throws(MigrationError) {
-        guard isComplete else { throw .violation("the state came before all of the memory") }
+        guard isComplete || line != nil else { throw .violation("the state came before all of the memory") }
         try sink.load(bytes)
         try step(.stateCame)
+        if let line { return try line.send(.ready, within: patience.handover) }
         try channels[0].send(.ready, within: patience.handover, heeding: stop.event)
     }
 }

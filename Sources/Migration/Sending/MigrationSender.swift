@@ -3,15 +3,15 @@ import Snapshot
 
 /// Moves a machine to a destination that listens: one call on a thread of its own, from the connection to the end.
 package final class MigrationSender {
-    private let options: SenderOptions
-    private let source: any MigrationSource
-    private let progress: MigrationProgress
-    private let stop: MigrationStop
+    let options: SenderOptions
+    let source: any MigrationSource
+    let progress: MigrationProgress
+    let stop: MigrationStop
     /// Hears each round as it begins.
-    private let onRound: (Int) -> Void
-    private var machine = SenderMachine()
-    private var channels: [FrameChannel] = []
-    private var isPaused = false
+    let onRound: (Int) -> Void
+    private(set) var machine: SenderMachine
+    var channels: [FrameChannel] = []
+    private(set) var isPaused = false
     /// When the guest stopped, in ns of the monotonic clock.
     private var stoppedAt: UInt64 = 0
     /// When its time began to run, in ns of the monotonic clock.
@@ -20,6 +20,12 @@ package final class MigrationSender {
     private var firstRound = 1
     /// The disks that come along.
     private var mirrored: [MirroredDisk]?
+    /// Gives the destination its pages, where they follow the machine; nil before it is known which there are.
+    var server: PageServer?
+    /// The migration's name.
+    private(set) var token = ""
+    /// Bytes of a page at the destination.
+    var pageSize = HostRange.pageSize
 
     /// - Parameters:
     ///   - progress: what is kept up to date.
@@ -31,20 +37,35 @@ package final class MigrationSender {
     ) {
         (self.options, self.source, self.progress, self.stop) = (options, source, progress, stop)
         self.onRound = onRound
+        machine = SenderMachine(isPostcopy: options.isPostcopy)
+        progress.update { $0.isPostcopy = options.isPostcopy }
     }
 
-    private var patience: MigrationPatience { options.patience }
-    /// What ends a wait: nothing any more once the destination may run.
-    private var heeded: EventFD? { machine.canCancel ? stop.event : nil }
+    /// One that seeks the destination of a machine again whose memory follows it (``goOnServing()``).
+    ///
+    /// - Parameter isAcknowledged: whether the destination is known to have the machine.
+    package init(
+        reconnecting options: SenderOptions, _ source: any MigrationSource, _ progress: MigrationProgress,
+        _ stop: MigrationStop, isAcknowledged: Bool, token: String
+    ) {
+        self.token = token
+        (self.options, self.source, self.progress, self.stop) = (options, source, progress, stop)
+        onRound = { _ in }
+        machine = SenderMachine(reconnecting: isAcknowledged)
+    }
 
-    private func step(_ event: SenderMachine.Event) throws(MigrationError) {
+    var patience: MigrationPatience { options.patience }
+    /// What ends a wait: nothing any more once the destination may run.
+    var heeded: EventFD? { machine.canCancel ? stop.event : nil }
+
+    func step(_ event: SenderMachine.Event) throws(MigrationError) {
         try machine.handle(event)
         let machine = machine
         progress.update { report in
             report.state = machine.name
             report.owner = machine.owner.rawValue
             if case .copying(let round) = machine.state { report.round = round }
-            if machine.isOver, machine.state != .unresolved { report.isOver = true }
+            if machine.isOver, machine.state != .unresolved, machine.state != .stranded { report.isOver = true }
         }
     }
 
@@ -54,12 +75,14 @@ package final class MigrationSender {
     package func run() -> SenderOutcome {
         do throws(MigrationError) {
             let hello = try source.describe()
-            (isPaused, mirrored) = (hello.isPaused, hello.disks)
+            (isPaused, mirrored, token) = (hello.isPaused, hello.disks, hello.token)
             try greet(hello)
-            if options.isLocal { try handMemory() } else { try copy() }
+            if options.isPostcopy { try offerPages() } else if options.isLocal { try handMemory() } else { try copy() }
             try handOver()
-            return .moved
+            return options.isPostcopy ? serve() : .moved
         } catch {
+            let error = withFarewell(error)
+            if options.isPostcopy, machine.state == .committing, error.kind != .refused { return serve(after: error) }
             return fail(error.kind == .cancelled ? stop.explain(error) : error)
         }
     }
@@ -84,11 +107,11 @@ package final class MigrationSender {
 
     // MARK: Greeting
 
-    private func connect() throws(MigrationError) {
+    func connect(heeding event: EventFD? = nil) throws(MigrationError) {
         let connection: StreamConnection
         do throws(StreamFault) {
             connection = try StreamConnection.connect(
-                options.address, within: patience.connect, heeding: stop.event)
+                options.address, within: patience.connect, heeding: event ?? stop.event)
         } catch {
             throw MigrationError(fault: error, "connecting to \(options.address)")
         }
@@ -98,7 +121,8 @@ package final class MigrationSender {
     private func greet(_ description: Hello) throws(MigrationError) {
         var hello = description
         hello.isLocal = options.isLocal
-        hello.connections = options.isLocal ? 1 : options.connections
+        hello.connections = options.isLocal || options.isPostcopy ? 1 : options.connections
+        if options.isPostcopy { hello.postcopy = Hello.Postcopy(reconnect: options.reconnect) }
         if options.isLocal {
             guard case .unix = options.address else {
                 throw MigrationError(.invalid, "local: memory goes by descriptor over unix:/PATH alone")
@@ -115,6 +139,9 @@ package final class MigrationSender {
         guard welcome.format == Hello.format else {
             throw .violation("the peer chose the format \(welcome.format)")
         }
+        if let size = welcome.pageSize {
+            pageSize = try Standing.pageSize(UInt64(clamping: size))
+        }
         for stream in 1..<max(hello.connections, 1) {
             try connect()
             let join = Join(token: hello.token, stream: stream)
@@ -124,8 +151,11 @@ package final class MigrationSender {
     }
 
     /// Receives the frame that is to come on the first stream.
-    private func expect(_ kind: FrameKind, within milliseconds: Int) throws(MigrationError) -> [UInt8] {
-        let frame = try channels[0].receive(within: milliseconds, heeding: heeded)
+    func expect(_ kind: FrameKind, within milliseconds: Int) throws(MigrationError) -> [UInt8] {
+        var frame = try channels[0].receive(within: milliseconds, heeding: heeded)
+        while let server, try server.take(frame, channels[0], heeding: heeded) {
+            frame = try channels[0].receive(within: milliseconds, heeding: heeded)
+        }
         if frame.kind == .refusal { throw MigrationError(.refused, JSONBytes.reasons(frame.payload)) }
         guard frame.kind == kind else { throw .violation("\(frame.kind) came where \(kind) was to come") }
         return frame.payload
@@ -250,7 +280,7 @@ package final class MigrationSender {
 
     // MARK: Handing over
 
-    private func stopGuest() throws(MigrationError) {
+    func stopGuest() throws(MigrationError) {
         if let asked = stop.asked { throw asked }
         stoppedAt = HostClock.monotonic
         try step(.paused)
@@ -275,18 +305,18 @@ package final class MigrationSender {
         try step(.acknowledged)
         let downtime = (HostClock.monotonic &- stoppedAt) / 1_000_000
         progress.update { $0.downtime = downtime }
+        if options.isPostcopy { return }
         close()
         source.end()
     }
 
-    private func close() {
+    func close() {
         for channel in channels { channel.connection.shutDown() }
     }
 
     // MARK: Failing
 
     private func fail(_ error: MigrationError) -> SenderOutcome {
-        let error = withFarewell(error)
         let before = machine.state
         // Every state that is not over takes these two.
         try? step(error.kind == .refused ? .refused : .failed)
@@ -308,7 +338,7 @@ package final class MigrationSender {
         case .connecting, .greeting, .copying: break
         case .stopped: stuck = attempt { () throws(MigrationError) in try source.resume() }
         case .released, .committing: stuck = getBack()
-        case .moved, .returned, .unresolved: break
+        case .serving, .reconnecting, .stranded, .moved, .returned, .unresolved: break
         }
         if let stuck { progress.update { $0.problem = "\(error); \(stuck)" } }
         return .returned(error, stuck: stuck)

@@ -8,6 +8,14 @@
 ///     committing:        ─failed→  unresolved (nobody runs, until a person says where)
 ///     unresolved:        ─runHere→ returned, ─discard→ moved
 ///
+/// In a postcopy migration the memory follows the machine:
+///
+///     committing:       ─acknowledged→ serving, ─failed→ reconnecting(not acknowledged)
+///     serving:          ─complete→ moved,       ─failed→ reconnecting(acknowledged)
+///     reconnecting(…):  ─rejoined→ serving,     ─complete→ moved
+///     reconnecting(not acknowledged): ─timeUp→ unresolved (which ─reconnect→ leads back from)
+///     reconnecting(acknowledged):     ─timeUp→ stranded: ─reconnect→ reconnecting(acknowledged), ─discard→ moved
+///
 /// `committing` begins before the first byte of the commit is sent: from there on the destination may run.
 package struct SenderMachine: Equatable, Sendable {
     package enum State: Equatable, Sendable {
@@ -21,6 +29,13 @@ package struct SenderMachine: Equatable, Sendable {
         case released
         /// The commit is on its way, or there.
         case committing
+        /// The machine is the destination's, which gets the pages that it still needs.
+        case serving
+        /// The connection was lost while the destination needs pages: is being sought again. Whether the destination has
+        /// acknowledged the commit.
+        case reconnecting(isAcknowledged: Bool)
+        /// It was not found in time: the machine is the destination's, and pages that it needs are here.
+        case stranded
         /// The machine is the destination's.
         case moved
         /// The machine is the source's, as if nothing had been.
@@ -37,21 +52,34 @@ package struct SenderMachine: Equatable, Sendable {
         case failed
         /// A person's word.
         case runHere, discard
+        /// The destination has been found again, or has all that it needs.
+        case rejoined, complete
+        /// It was not in time.
+        case timeUp
+        /// A person's word: it is to be sought again.
+        case reconnect
     }
 
     /// Whose the machine is.
     package enum Owner: String, Equatable, Sendable { case source, unknown, destination }
 
-    package private(set) var state = State.connecting
+    package private(set) var state: State
+    /// Whether the memory follows the machine.
+    package let isPostcopy: Bool
 
-    package init() {}
+    package init(isPostcopy: Bool = false) { (state, self.isPostcopy) = (.connecting, isPostcopy) }
+
+    /// One that seeks its destination again, as a person has said.
+    package init(reconnecting isAcknowledged: Bool) {
+        (state, isPostcopy) = (.reconnecting(isAcknowledged: isAcknowledged), true)
+    }
 
     /// Whose the machine is as far as the source can know.
     package var owner: Owner {
         switch state {
         case .connecting, .greeting, .copying, .stopped, .released, .returned: .source
-        case .committing, .unresolved: .unknown
-        case .moved: .destination
+        case .committing, .unresolved, .reconnecting(isAcknowledged: false): .unknown
+        case .moved, .serving, .stranded, .reconnecting(isAcknowledged: true): .destination
         }
     }
 
@@ -59,15 +87,15 @@ package struct SenderMachine: Equatable, Sendable {
     package var mayRun: Bool {
         switch state {
         case .connecting, .greeting, .copying, .returned: true
-        case .stopped, .released, .committing, .moved, .unresolved: false
+        case .stopped, .released, .committing, .serving, .reconnecting, .stranded, .moved, .unresolved: false
         }
     }
 
     /// Whether the migration is over.
     package var isOver: Bool {
         switch state {
-        case .moved, .returned, .unresolved: true
-        case .connecting, .greeting, .copying, .stopped, .released, .committing: false
+        case .moved, .returned, .unresolved, .stranded: true
+        case .connecting, .greeting, .copying, .stopped, .released, .committing, .serving, .reconnecting: false
         }
     }
 
@@ -92,18 +120,26 @@ package struct SenderMachine: Equatable, Sendable {
         case (.copying, .paused): .stopped
         case (.stopped, .ready): .released
         case (.released, .prepared): .committing
-        case (.committing, .acknowledged): .moved
+        case (.committing, .acknowledged): isPostcopy ? .serving : .moved
         case (.connecting, .failed), (.greeting, .failed), (.copying, .failed), (.stopped, .failed),
             (.released, .failed):
             .returned
         case (.connecting, .refused), (.greeting, .refused), (.copying, .refused), (.stopped, .refused),
             (.released, .refused), (.committing, .refused):
             .returned
-        case (.committing, .failed): .unresolved
+        case (.committing, .failed): isPostcopy ? .reconnecting(isAcknowledged: false) : .unresolved
         case (.unresolved, .runHere): .returned
-        case (.unresolved, .discard): .moved
+        case (.unresolved, .discard), (.stranded, .discard): .moved
+        case (.serving, .complete), (.reconnecting, .complete): .moved
+        case (.serving, .failed): .reconnecting(isAcknowledged: true)
+        case (.reconnecting(let isAcknowledged), .failed): .reconnecting(isAcknowledged: isAcknowledged)
+        case (.reconnecting, .rejoined): .serving
+        case (.reconnecting(isAcknowledged: true), .timeUp): .stranded
+        case (.reconnecting(isAcknowledged: false), .timeUp): .unresolved
+        case (.stranded, .reconnect): .reconnecting(isAcknowledged: true)
+        case (.unresolved, .reconnect): isPostcopy ? .reconnecting(isAcknowledged: false) : nil
         case (.connecting, _), (.greeting, _), (.copying, _), (.stopped, _), (.released, _), (.committing, _),
-            (.moved, _), (.returned, _), (.unresolved, _):
+            (.serving, _), (.reconnecting, _), (.stranded, _), (.moved, _), (.returned, _), (.unresolved, _):
             nil
         }
     }
@@ -117,6 +153,9 @@ package struct SenderMachine: Equatable, Sendable {
         case .stopped: "stopped"
         case .released: "released"
         case .committing: "committing"
+        case .serving: "postcopy"
+        case .reconnecting: "reconnecting"
+        case .stranded: "stranded"
         case .moved: "moved"
         case .returned: "returned"
         case .unresolved: "unresolved"

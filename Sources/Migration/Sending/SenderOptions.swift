@@ -27,6 +27,10 @@ package struct SenderOptions: Equatable, Sendable {
     /// The most bytes a second; nil for what the line takes.
     package var bandwidth: UInt64?
     package var patience = MigrationPatience()
+    /// Whether the memory follows the machine.
+    package var isPostcopy = false
+    /// ms in which a postcopy migration's lost connection has to be there again.
+    package var reconnect: UInt64 = 60_000
 
     package init(_ address: StreamAddress) { self.address = address }
 }
@@ -39,6 +43,8 @@ package enum SenderOutcome: Equatable, Sendable {
     case returned(MigrationError, stuck: MigrationError? = nil)
     /// It stands still: whether the destination has it only a person can find out.
     case unresolved(MigrationError)
+    /// It is the destination's, which cannot be reached any more and lacks pages that are here.
+    case stranded(MigrationError)
 }
 
 /// Keeps the streams together below a number of bytes a second.

@@ -37,6 +37,22 @@ package enum FrameKind: UInt16, CaseIterable, Sendable {
     /// A range of a disk that holds zeroes.
     case diskZeroes
 
+    /// Which pages hold something: the others are zeroes, and those come in a postcopy migration after the commit, or when
+    /// they are wanted.
+    case map = 32
+    /// The destination's guest waits for pages.
+    case want
+    /// How many frames of pages the destination has taken on this stream.
+    case got
+    /// The source of a token is back.
+    case rejoin
+    /// Which pages the destination still lacks.
+    case standing
+    /// The destination needs nothing more of the source.
+    case complete
+    /// The source knows that.
+    case farewell
+
     /// The most bytes of its payload.
     var limit: Int {
         switch self {
@@ -47,8 +63,11 @@ package enum FrameKind: UInt16, CaseIterable, Sendable {
         case .abort: 64 << 10
         case .diskData: DiskHead.size + DiskHead.dataLimit
         case .diskZeroes: DiskHead.size
-        case .roundEnd, .roundDone: 8
-        case .memory, .ready, .release, .prepared, .commit, .committed: 0
+        case .roundEnd, .roundDone, .got: 8
+        case .map, .standing: 64 << 20
+        case .want: PageList.entrySize
+        case .rejoin: 4096
+        case .memory, .ready, .release, .prepared, .commit, .committed, .complete, .farewell: 0
         }
     }
 }

@@ -52,6 +52,16 @@ package struct Hello: Codable, Equatable, Sendable {
     package var connections = 1
     /// Whether the source only asks if it would work.
     package var isCheck = false
+    /// How the memory follows the machine, where it does; nil where it comes first.
+    package var postcopy: Postcopy?
+
+    /// Memory that follows the machine.
+    package struct Postcopy: Codable, Equatable, Sendable {
+        /// ms in which the two have to find each other again when their connection is lost.
+        package var reconnect: UInt64
+
+        package init(reconnect: UInt64) { self.reconnect = reconnect }
+    }
 
     package init(
         token: String, writer: String, config: String, needs: SnapshotNeeds, states: [String: Int]
@@ -64,6 +74,8 @@ package struct Hello: Codable, Equatable, Sendable {
     /// The most regions and streams that there may be.
     static let regionLimit = 64
     package static let connectionLimit = 128
+    /// The most ms that a postcopy migration's ends may be apart.
+    package static let reconnectLimit: UInt64 = 86_400_000
 
     var bytes: [UInt8] { JSONBytes.encode(self) }
 
@@ -85,6 +97,11 @@ package struct Hello: Codable, Equatable, Sendable {
         else { throw .violation("the peer's hello has a token that is none") }
         guard 1...Self.connectionLimit ~= connections else {
             throw .violation("the peer wants \(connections) connections, and there may be 1 to \(Self.connectionLimit)")
+        }
+        if let postcopy {
+            guard postcopy.reconnect <= Self.reconnectLimit, connections == 1, !isLocal else {
+                throw .violation("the peer's hello asks for a postcopy migration that is none")
+            }
         }
         try checkMemory()
         if let disks { try MirroredDisk.check(disks) }
@@ -116,6 +133,8 @@ package struct Hello: Codable, Equatable, Sendable {
 /// What the destination answers: the format that is spoken.
 struct Welcome: Codable, Equatable {
     var format = Hello.format
+    /// Bytes of the destination's pages, each of which comes as a whole in a postcopy migration; nil for 4096.
+    var pageSize: Int?
 }
 
 /// What a further stream says of itself.

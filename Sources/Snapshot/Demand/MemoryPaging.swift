@@ -103,6 +103,13 @@ package final class MemoryPaging: Sendable {
         package var touchedPages: UInt64 = 0
         /// Accesses that waited for a page, and bytes that were given: of memory that is not mapped.
         package var faults: UInt64 = 0, pagedBytes: UInt64 = 0
+
+        package init() {}
+
+        init(prefetchedBytes: UInt64, touchedPages: UInt64, faults: UInt64, pagedBytes: UInt64) {
+            (self.prefetchedBytes, self.touchedPages) = (prefetchedBytes, touchedPages)
+            (self.faults, self.pagedBytes) = (faults, pagedBytes)
+        }
     }
 
     /// What was done so far.

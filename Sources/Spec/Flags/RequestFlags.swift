@@ -80,7 +80,7 @@ package enum RequestFlags: Sendable, CaseIterable {
         keys: [
             Key("destination_url", .text), Key("local", .toggle), Key("downtime_ms", .integer),
             Key("timeout_s", .integer), Key("timeout_strategy", .words(["cancel": "Cancel", "ignore": "Ignore"])),
-            Key("connections", .integer), Key("tls_dir", .text), memoryMode,
+            Key("connections", .integer), Key("tls_dir", .text), memoryMode, Key("reconnect_s", .integer),
             Key("auto_converge", .toggle), Key("bandwidth", .size),
             Key("disks", .words(["shared": "shared", "mirror": "mirror"])),
         ])

@@ -35,7 +35,7 @@ struct SendMigrationVerb: ParsableCommand {
     @Flag(help: "Show how far it is, also where the output is no terminal.") var progress = false
     @Argument(
         help:
-            "tcp:HOST:PORT or unix:/PATH, or destination_url=URL,downtime_ms=N,timeout_s=N,timeout_strategy=cancel|ignore,connections=N,local=on,auto_converge=off,bandwidth=SIZE,disks=shared|mirror"
+            "tcp:HOST:PORT or unix:/PATH, or destination_url=URL,downtime_ms=N,timeout_s=N,timeout_strategy=cancel|ignore,connections=N,local=on,memory_mode=precopy|postcopy,reconnect_s=N,auto_converge=off,bandwidth=SIZE,disks=shared|mirror"
     )
     var config: String
 
@@ -88,7 +88,8 @@ struct MigrationVerb: ParsableCommand {
 
     /// What is shown, in this order.
     private static let rows = [
-        "role", "state", "owner", "over", "error", "token", "peer", "round", "memory_bytes", "sent_bytes", "sent_pages",
+        "role", "state", "owner", "over", "error", "token", "peer", "memory_mode", "round", "memory_bytes",
+        "sent_bytes", "sent_pages",
         "zero_pages", "remaining_bytes", "disk_bytes", "disk_sent_bytes", "disk_remaining_bytes", "rate_bytes_per_s",
         "dirty_rate_bytes_per_s", "expected_downtime_ms",
         "downtime_ms", "throttle_percent", "elapsed_ms",
@@ -148,12 +149,13 @@ struct MigrationResolveVerb: ActionVerb {
         commandName: "migration-resolve", abstract: "Decide who has a VM whose migration ended without an answer.",
         discussion: """
             Look first whether the VM runs at the destination: `swiftlet ctl migration` there tells it by the token. \
-            run-here where it does not, discard where it does.
+            run-here where it does not, discard where it does. Of a postcopy migration that has lost its connection, \
+            reconnect seeks the destination again; discard at the destination drops the guest.
             """)
     static let route = "vm.migration.resolve"
     @OptionGroup var vmm: VMMOptions
     @Argument(help: "The migration's token, which `swiftlet ctl migration` shows.") var token: String
-    @Argument(help: "run-here or discard") var action: String
+    @Argument(help: "run-here, discard or reconnect") var action: String
 
     func body() throws(CtlFailure) -> JSONObject? {
         var body = JSONObject()
@@ -237,6 +239,14 @@ final class MigrationMeter: Sendable {
             "written \(ByteSize.text(number("dirty_rate_bytes_per_s")))/s",
         ]
         if report["disk_bytes"] != nil { words.append("disks \(ByteSize.text(number("disk_remaining_bytes"))) left") }
+        if case .string("Postcopy")? = report["memory_mode"], case .string(let state)? = report["state"] {
+            // No rounds, and nothing that the guest could write here any more.
+            words = [
+                "[\(bar)]", state, "\(ByteSize.text(left)) to follow", "\(ByteSize.text(number("sent_bytes"))) sent",
+            ]
+            if report["downtime_ms"] != nil { words.append("stood still \(number("downtime_ms")) ms") }
+            if case .string(let problem)? = report["error"] { words.append(String(problem.prefix(120))) }
+        }
         if report["expected_downtime_ms"] != nil { words.append("downtime \(number("expected_downtime_ms")) ms") }
         if number("throttle_percent") > 0 { words.append("vCPUs held back \(number("throttle_percent"))%") }
         return words.joined(separator: "  ")

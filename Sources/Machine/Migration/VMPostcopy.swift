@@ -1,0 +1,122 @@
+import Host
+import Migration
+import Snapshot
+import Spec
+import Synchronization
+
+/// What a person decides on a machine whose memory was to follow it and cannot.
+extension VMM {
+    /// Seeks the destination again and gives it what it lacks; tells how far it is by `vm.migration`.
+    func seekDestination(_ machine: LeavingMachine) throws(VMError) {
+        guard let last = controller.migration.report, var seeking = controller.migration.seeking else {
+            throw VMError(
+                .failed, ["only the destination of a migration with memory_mode Postcopy can be sought again"])
+        }
+        seeking.isPostcopy = true
+        let options = seeking
+        let isAcknowledged = last.owner == "destination"
+        var report = MigrationReport(.source, token: machine.token, peer: last.peer, state: "reconnecting")
+        (report.owner, report.isPostcopy) = (last.owner, true)
+        (report.totalBytes, report.remainingBytes, report.downtime) = (
+            last.totalBytes, last.remainingBytes, last.downtime
+        )
+        let (controller, logger, emit) = (controller, logger, self.options.emit)
+        let endsProcess = !self.options.survivesGuest
+        try controller.migration.begin(report) { progress, stop in
+            emit(.migrationStarted, ["token": machine.token])
+            let sender = MigrationSender(
+                reconnecting: options, machine, progress, stop, isAcknowledged: isAcknowledged, token: machine.token)
+            let outcome = sender.goOnServing()
+            if case .moved = outcome { controller.migration.hold(nil) }
+            controller.migration.finish()
+            switch outcome {
+            case .moved:
+                logger.info("the VM has moved")
+                emit(.postcopyMigrationCompleted, [:])
+                emit(.migrationFinished, [:])
+                if endsProcess { controller.end() }
+            case .stranded(let error), .unresolved(let error), .returned(let error, _):
+                let chain = MigrationReport.stranded(error, token: machine.token)
+                logger.error("\(chain.joined(separator: "; "))")
+                emit(.migrationFailed, ["token": machine.token])
+            }
+        }
+    }
+
+    /// Carries out what a person decided on a machine that is here without all of its memory.
+    ///
+    /// - Returns: whether it is one.
+    func resolveArrival(_ request: ResolveMigrationRequest) throws(VMError) -> Bool {
+        guard let report = controller.migration.report, report.role == .destination, report.isPostcopy,
+            report.owner == "destination", !report.isOver, report.token == request.token
+        else { return false }
+        guard request.action == .discard else {
+            throw VMError(
+                .failed,
+                [
+                    "the guest is here, and a part of its memory is at its source, which is to come back: decide there to "
+                        + "reconnect, or discard it here for good"
+                ])
+        }
+        guard report.state != "postcopy" else {
+            throw VMError(.failed, ["the guest's memory is coming; its source is there"])
+        }
+        logger.notice("the guest is dropped, as was decided", metadata: ["token": "\(report.token)"])
+        delete()
+        emit(.deleted)
+        return true
+    }
+}
+
+extension MigrationReport {
+    /// Why nothing can be done with the VM now, where its memory follows it; nil where that is not so.
+    var postcopyObstacle: String? {
+        guard isPostcopy, owner == "destination", !isOver else { return nil }
+        if role == .destination {
+            return
+                "the guest's memory is on its way, and \(remainingBytes >> 10) KiB are still at its source (\(state)); "
+                + "GET vm.migration tells when they are here"
+        }
+        guard state == "stranded" else {
+            return
+                "the guest is at its destination, which still needs \(remainingBytes >> 10) KiB of its memory (\(state))"
+        }
+        return
+            "the guest is at its destination, which cannot be reached and lacks \(remainingBytes >> 10) KiB of its memory "
+            + "that are here: have it sought again with vm.migration.resolve, reconnect, or drop them with discard"
+    }
+
+    /// What is said of a source that has lost its destination.
+    static func stranded(_ error: MigrationError, token: String) -> [String] {
+        [
+            "the guest is at its destination, which lacks pages of its memory and cannot be reached: \(error)",
+            "those pages are kept here: vm.migration.resolve of token \(token) with reconnect seeks the destination again, "
+                + "with discard drops them, and with them the guest, if it still needs them",
+        ]
+    }
+
+    /// Why a guest that has run elsewhere does not run here.
+    static var refusedRun: VMError {
+        VMError(
+            .failed,
+            [
+                "the guest has run at its destination since, and written its disks there: what is here is its past; have the "
+                    + "destination sought again (reconnect), or drop it (discard)"
+            ])
+    }
+}
+
+/// A reply that is given once, however often it is tried.
+final class OneReply: Sendable {
+    private let handler: Mutex<VMReplyHandler?>
+
+    init(_ handler: @escaping VMReplyHandler) { self.handler = Mutex(handler) }
+
+    func callAsFunction(_ result: Result<VMReply, VMError>) {
+        let handler = handler.withLock { handler in
+            defer { handler = nil }
+            return handler
+        }
+        handler?(result)
+    }
+}
