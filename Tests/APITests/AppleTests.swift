@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// How Apple's containerization starts, probes, calls and ends the process.
-@Suite(.timeLimit(.minutes(2))) struct AppleTests {
+@Suite(.timeLimit(.minutes(15))) struct AppleTests {
     /// Its argv, a minimal environment, and a session of its own (every child of these tests leads one).
     private func start(in scratch: ScratchDirectory, _ more: [String] = []) throws -> (ChildProcess, String) {
         let directory = scratch.path("6F2C8A3E-9D0B-4F0A-8C55-7D9B0E2F4A61")

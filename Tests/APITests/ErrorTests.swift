@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Every error of the contract, by its status and its body.
-@Suite(.timeLimit(.minutes(2))) struct ErrorTests {
+@Suite(.timeLimit(.minutes(15))) struct ErrorTests {
     /// A request that is refused.
     struct Refusal: CustomTestStringConvertible {
         let status: Int

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// VMs that are made of one that runs, by curl.
-@Suite(.serialized, .timeLimit(.minutes(2))) struct ForkTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct ForkTests {
     /// Ends the processes that a fork made, whatever becomes of the test.
     private final class Children {
         var ids: [pid_t] = []

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Devices that come and go over the API, and what the process holds on to.
-@Suite(.timeLimit(.minutes(2))) struct HotPlugTests {
+@Suite(.timeLimit(.minutes(15))) struct HotPlugTests {
     @Test func devicesThatCameAndWentLeaveNothing() throws {
         let vmm = try TestVMM()
         let kernel = try vmm.scratch.write("kernel", TinyKernel.ejector.elf)

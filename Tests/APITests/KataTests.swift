@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// The sequence of Kata Containers' runtime, within its time.
-@Suite(.timeLimit(.minutes(1))) struct KataTests {
+@Suite(.timeLimit(.minutes(15))) struct KataTests {
     /// From the start of the process: ping every 10 ms, then on one connection create, info, add-net with the tap's
     /// queues as descriptors, boot, info.
     @Test func createsAndBootsWithinASecond() throws {

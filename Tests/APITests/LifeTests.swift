@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// A VM's life over its socket, by curl, from nothing to nothing.
-@Suite(.timeLimit(.minutes(2))) struct LifeTests {
+@Suite(.timeLimit(.minutes(15))) struct LifeTests {
     @Test func theWholeLife() throws {
         let vmm = try TestVMM(selfTest: "mode=power-button seconds=60")
         #expect(try vmm.curl("GET", "vmm.ping").json.pid.int == Int(vmm.child.id))

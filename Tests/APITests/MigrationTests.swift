@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Live migration by curl: a VM moves between processes while its guest counts.
-@Suite(.serialized, .timeLimit(.minutes(3))) struct MigrationTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct MigrationTests {
     /// A guest that counts in a register and writes the count into one page after the other, checks each page's count from
     /// before, and tells the lowest byte to its serial port; 0xEE at port 0x80 and a halt where memory is not as it was.
     static let counter = TinyKernel([

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Disks that come along with a VM that moves (`disks` `mirror`), under a guest that keeps a log on one of them.
-@Suite(.serialized, .timeLimit(.minutes(4))) struct MirrorTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct MirrorTests {
     /// As in the guest's `DiskLog`.
     private static let slots = 256, stride = 96
 

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Clients that look at a VM hold nothing of it that it lets go of.
-@Suite(.timeLimit(.minutes(2))) struct ReaderTests {
+@Suite(.timeLimit(.minutes(15))) struct ReaderTests {
     private final class Failures: Sendable {
         let isOver = Atomic<Bool>(false)
         let texts = Mutex<[String]>([])

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Taps that a client opened and sent: what the VM changes of them, and what it leaves alone.
-@Suite(.serialized, .timeLimit(.minutes(2))) struct ReceivedTapTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct ReceivedTapTests {
     private let name = "swr\(getpid() % 100_000)"
 
     /// The MTU and the hardware address of an interface.

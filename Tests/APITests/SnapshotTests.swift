@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Snapshots by curl: a VM goes on in another process.
-@Suite(.timeLimit(.minutes(2))) struct SnapshotTests {
+@Suite(.timeLimit(.minutes(15))) struct SnapshotTests {
     /// A guest that reads its disk without a break and tells how often, every 100 ms of its own clock.
     private func load(_ vmm: TestVMM, disk: String, shared: Bool = false) throws {
         let config =

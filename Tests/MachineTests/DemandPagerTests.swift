@@ -9,7 +9,7 @@ import Testing
 @testable import Machine
 
 /// Memory that comes page by page, from a source that the test rules.
-@Suite(.serialized, .timeLimit(.minutes(1))) struct DemandPagerTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct DemandPagerTests {
     private static let chunk = 2 << 20
 
     /// Pages whose bytes tell where they are: every third one has some.

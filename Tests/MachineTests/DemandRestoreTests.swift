@@ -10,7 +10,7 @@ import Testing
 @testable import Machine
 
 /// Guests on demand in memory that no file can be mapped into.
-@Suite(.serialized, .timeLimit(.minutes(2))) struct DemandRestoreTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct DemandRestoreTests {
     /// A guest that gives each page from 3 to 48 MiB its address, says so, adds them up again and again, and says 2 where
     /// the sum is not what it was. Each round it counts at 2 MiB.
     private static let adder = TinyKernel([

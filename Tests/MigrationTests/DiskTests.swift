@@ -6,7 +6,7 @@ import Testing
 @testable import Migration
 
 /// Disks that come along: whatever happens on the way, the images are there as they were at the commit, or nothing of them.
-@Suite(.timeLimit(.minutes(5))) struct DiskTests {
+@Suite(.timeLimit(.minutes(15))) struct DiskTests {
     @Test(arguments: [1, 3]) func disksComeAlong(_ connections: Int) throws {
         let scratch = try ScratchDirectory("disks")
         var setting = Move.Setting()

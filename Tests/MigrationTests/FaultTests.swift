@@ -5,7 +5,7 @@ import Testing
 @testable import Migration
 
 /// Whatever happens to a frame or at a step, one machine runs afterwards, or none until a person says which; never two.
-@Suite(.timeLimit(.minutes(5))) struct FaultTests {
+@Suite(.timeLimit(.minutes(15))) struct FaultTests {
     @Test(arguments: [1, 3]) func aMachineMoves(_ connections: Int) throws {
         let scratch = try ScratchDirectory("move")
         var setting = Move.Setting()

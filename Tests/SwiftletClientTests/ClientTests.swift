@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// The library's calls against a server of the tests, over a real socket.
-@Suite(.timeLimit(.minutes(2))) struct ClientTests {
+@Suite(.timeLimit(.minutes(15))) struct ClientTests {
     /// The error that a call throws.
     private func error<Value>(
         of body: () async throws(VMMClientError) -> Value, at location: SourceLocation = #_sourceLocation

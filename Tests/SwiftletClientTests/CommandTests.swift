@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// `swiftlet ctl` against a server of the tests: what it sends, what it prints, how it exits.
-@Suite(.timeLimit(.minutes(3))) struct CommandTests {
+@Suite(.timeLimit(.minutes(15))) struct CommandTests {
     /// Runs a verb.
     private func ctl(
         _ fake: FakeVMM, _ arguments: [String], input: String = ""
@@ -321,7 +321,7 @@ import Testing
 }
 
 /// `swiftlet ctl console` at a terminal and without one.
-@Suite(.timeLimit(.minutes(2))) struct TerminalCommandTests {
+@Suite(.timeLimit(.minutes(15))) struct TerminalCommandTests {
     private let scratch: ScratchDirectory
     init() throws { scratch = try ScratchDirectory("console") }
 

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The manual's pages and the shells' completions, which the executable makes of its argument definitions.
-@Suite(.timeLimit(.minutes(3))) struct ManualTests {
+@Suite(.timeLimit(.minutes(15))) struct ManualTests {
     /// The verbs of `ctl`.
     private static let verbs = [
         "add-device", "add-disk", "add-fs", "add-net", "add-pmem", "add-user-device", "add-vdpa", "add-vsock", "boot",

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Events and terminals against a server of the tests.
-@Suite(.timeLimit(.minutes(2))) struct StreamTests {
+@Suite(.timeLimit(.minutes(15))) struct StreamTests {
     private static let event =
         #"{"timestamp":{"secs":1,"nanos":2000},"source":"vm","event":"booted","properties":{"id":"_disk0"}}"#
 

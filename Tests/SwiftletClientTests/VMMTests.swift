@@ -45,7 +45,7 @@ private struct RunningVMM {
 }
 
 /// The library and `swiftlet ctl` against a real VMM process.
-@Suite(.serialized, .timeLimit(.minutes(4))) struct VMMTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct VMMTests {
     @Test func whoAnswers() async throws {
         let vmm = try await RunningVMM("spin")
         let ping = try await vmm.client.ping()
