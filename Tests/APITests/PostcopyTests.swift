@@ -20,7 +20,11 @@ extension MigrationTests {
 
     private func expectState(_ vmm: TestVMM, _ state: String, _ words: String = "") {
         let isThere = Deadline.seconds(30).wait {
-            (try? vmm.curl("GET", "vm.migration").json.state.string) == state
+            guard let report = try? vmm.curl("GET", "vm.migration").json, report.state.string == state else {
+                return false
+            }
+            // Only then does the VM take commands again.
+            return !["moved", "running", "returned", "ended"].contains(state) || report.over.value as? Bool == true
         }
         #expect(isThere, "never \(state): \(vmm.evidence) \(words)")
     }

@@ -35,7 +35,7 @@ extension Route {
             }
         },
         .get("vm.migration") { context in
-            guard let report = context.vm.migration.report else {
+            guard let report = context.vm.migration.told else {
                 return .failure(VMError(.notFound, ["There was no migration of this VM"]))
             }
             return .json(report.json)

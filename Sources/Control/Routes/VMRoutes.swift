@@ -37,7 +37,7 @@ extension Route {
                 return .failure(VMError.notCreated.during("The VM info is not available"))
             }
             // A machine that is on its way, or of which nobody knows where it is, says so.
-            let migration = context.vm.migration.report.flatMap { $0.isOver ? nil : $0.json }
+            let migration = context.vm.migration.told.flatMap { $0.isOver ? nil : $0.json }
             return .json(info.json(migration))
         },
     ]

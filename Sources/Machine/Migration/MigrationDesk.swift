@@ -18,7 +18,16 @@ package final class MigrationDesk: Sendable {
     private let state = Mutex(State())
 
     /// How far it is; nil where there was none.
-    package var report: MigrationReport? { state.withLock { $0.progress }?.now }
+    var report: MigrationReport? { state.withLock { $0.progress }?.now }
+
+    /// How far it is, for clients: not over before the VM takes commands again.
+    package var told: MigrationReport? {
+        state.withLock { state in
+            var report = state.progress?.now
+            if state.isBusy { report?.isOver = false }
+            return report
+        }
+    }
 
     /// Whether one is under way.
     var isBusy: Bool { state.withLock { $0.isBusy } }
