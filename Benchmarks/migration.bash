@@ -51,7 +51,7 @@ move() {
   note "$3, silence" "$(gap)"
   curl -sS --unix-socket "$work/s" http://localhost/api/v1/vm.migration >"$work/report"
   note "$3, its own downtime" "$(sed -n 's/.*"downtime_ms" *: *\([0-9]*\).*/\1/p' "$work/report")000"
-  note "$3, bytes" "$(sed -n 's/.*"bytes" *: *\([0-9]*\).*/\1/p' "$work/report")"
+  note "$3, bytes" "$(sed -n 's/.*"sent_bytes" *: *\([0-9]*\).*/\1/p' "$work/report")"
   over $source $target
   rm -f "$work"/{s,t,m} "$work"/{s,t}.lock
 }
