@@ -90,7 +90,8 @@ turn:
 
 #ifdef LAST
 off:
-    outb %al, $0x80
+    outb %al, $0x80     // again, and the tilde: the snapshot may have been taken behind those of the turn
+    outb %al, %dx
     movw $SLEEP_CONTROL, %dx
     movb $0x34, %al // SLP_EN, S5
     outb %al, %dx
