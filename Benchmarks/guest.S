@@ -101,9 +101,10 @@ off:
 #if PAUSE
 tick:
     movl $0, APIC + 0xB0
-    popl %edx           // not iret, which a KVM that emulates kernel-mode code does not know
-    addl $4, %esp
-    popfl
+    // Not iret, which a KVM that emulates kernel-mode code does not know; and the flags stay as they are, so that the next
+    // tick does not come before the jump, whose target it would take away.
+    popl %edx
+    addl $8, %esp
     jmp *%edx
 #endif
 
