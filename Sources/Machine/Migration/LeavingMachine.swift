@@ -158,9 +158,10 @@ final class LeavingMachine: MigrationSource {
     }
 }
 
-/// The kinds of state that a machine is made of, with the versions that are written and read.
+/// The kinds of state that a machine is made of, with the versions that are written and read. A sort of device that keeps
+/// nothing beside its transport, like vsock and rng, has none of its own.
 enum MovedState {
-    private static let types: [any SavedState.Type] = [
+    static let types: [any SavedState.Type] = [
         SavedMachine.self, ClockReading.self, SavedInterruptChips.self, SavedVCPU.self, SavedTransport.self,
         PCIRootState.self, ACPIState.self, HotPlugState.self, CMOSState.self, SerialState.self, I8042State.self,
         DebugPortState.self, BlockState.self, NetState.self, ConsoleState.self,

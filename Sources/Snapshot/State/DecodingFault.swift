@@ -27,16 +27,36 @@ struct DecodingFault {
         case DecodingError.keyNotFound(let key, let context):
             return (context.codingPath + [key], "this field is missing")
         case DecodingError.typeMismatch(let type, let context):
-            return (context.codingPath, "this is no \(type): \(context.debugDescription)")
+            return (context.codingPath, "got \(Self.found(context)), expected \(Self.words(type))")
         case DecodingError.valueNotFound(let type, let context):
-            return (context.codingPath, "this is null and has to be a value of \(type)")
-        case DecodingError.dataCorrupted(let context):
-            let below = context.underlyingError.map { ": \($0)" } ?? ""
-            return (context.codingPath, context.debugDescription + below)
+            return (context.codingPath, "got null, expected \(Self.words(type))")
+        case DecodingError.dataCorrupted(let context): return (context.codingPath, context.debugDescription)
         case EncodingError.invalidValue(let value, let context):
             return (context.codingPath, "the value \(value) has no form in JSON: \(context.debugDescription)")
         default: return ([], "\(error)")
         }
+    }
+
+    /// What the decoder found, which it tells in a sentence alone: "Expected to decode … but found bool instead."
+    private static func found(_ context: DecodingError.Context) -> String {
+        let words = [
+            ("a string", "a string"), ("an array", "an array"), ("a dictionary", "an object"),
+            ("bool", "true or false"),
+            ("null", "null"),
+        ]
+        return words.first { context.debugDescription.hasSuffix("found \($0.0) instead.") }?.1 ?? "a number"
+    }
+
+    /// What a field of a type may be.
+    static func words(_ type: Any.Type) -> String {
+        func range<Number: FixedWidthInteger>(_ type: Number.Type) -> String {
+            "a whole number from \(Number.min) to \(Number.max)"
+        }
+        if let type = type as? any FixedWidthInteger.Type { return range(type) }
+        if type == [String: Any].self { return "an object" }
+        if type == [Any].self { return "an array" }
+        if type == Bool.self { return "true or false" }
+        return type == String.self ? "a string" : "a number"
     }
 
     private static func joined(_ outer: String?, _ inner: String?) -> String? {

@@ -103,7 +103,7 @@ extension PathKeepingDecoder {
                 if error is DecodingError || error is SnapshotError { throw error }
                 // The number stands in the decoder's own error in quotation marks.
                 let parts = "\(error)".split(separator: "\"", omittingEmptySubsequences: false)
-                let words = parts.count == 3 ? "\(parts[1]) is no value of \(type)" : "\(error)"
+                let words = parts.count == 3 ? "got \(parts[1]), expected \(DecodingFault.words(type))" : "\(error)"
                 throw DecodingError.dataCorrupted(.init(codingPath: codingPath, debugDescription: words))
             }
         }
