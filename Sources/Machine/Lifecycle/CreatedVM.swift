@@ -26,8 +26,6 @@ final class CreatedVM {
     var taps: [String: AdoptedTaps] = [:]
     /// Whether the guest stands still.
     var isPaused = false
-    /// Whether another process may have its disks and interfaces now.
-    var hasLetGo = false
 
     init(_ config: VMConfig, _ names: DeviceNames, _ plan: MachinePlan, _ lines: ConsoleBackends) {
         (self.config, self.names, self.plan, self.lines) = (config, names, plan, lines)

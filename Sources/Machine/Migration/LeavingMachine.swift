@@ -127,17 +127,11 @@ final class LeavingMachine: MigrationSource {
     }
 
     func release() throws(MigrationError) {
-        try onControl { _, vm in
-            vm.hasLetGo = true
-            try vm.backends?.letGo()
-        }
+        try onControl { _, vm in try vm.backends?.letGo() }
     }
 
     func takeBack() throws(MigrationError) {
-        try onControl { _, vm in
-            try vm.backends?.takeBack()
-            vm.hasLetGo = false
-        }
+        try onControl { _, vm in try vm.backends?.takeBack() }
     }
 
     func resume() throws(MigrationError) {
