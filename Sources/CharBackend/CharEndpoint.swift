@@ -1,6 +1,6 @@
 import Host
 
-/// The host's side of a character device; only the I/O thread calls it.
+/// The host's side of a character device; only the I/O thread calls it, but for `letGo` and `takeBack`.
 protocol CharEndpoint: AnyObject, Sendable {
     /// Where input comes from, if it does now.
     var inputDescriptor: Int32? { get }
@@ -22,6 +22,10 @@ protocol CharEndpoint: AnyObject, Sendable {
     var discardsNow: Bool { get }
     /// In how many milliseconds `discardsNow` has to be asked again though nothing happened; nil for never.
     var patience: Int32? { get }
+    /// Lets another process have the path where new clients come; those that are there stay. From any thread.
+    func letGo()
+    /// Takes the path again after `letGo`; nothing where it is still here. From any thread.
+    func takeBack() throws(HostError)
 }
 
 extension CharEndpoint {
@@ -31,6 +35,8 @@ extension CharEndpoint {
     var readsAhead: Bool { false }
     var hasWaiting: Bool { false }
     var patience: Int32? { nil }
+    func letGo() {}
+    func takeBack() throws(HostError) {}
 }
 
 /// Tells the log of a backend's trouble, once for each kind.

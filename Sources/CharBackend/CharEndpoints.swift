@@ -173,26 +173,44 @@ final class PtyEndpoint: CharEndpoint {
 
 /// A Unix socket with one client at a time.
 final class SocketEndpoint: CharEndpoint {
-    private let socket: UnixListener
+    private let path: String
+    /// Nil while another process may have the path.
+    private let socket: Mutex<UnixListener?>
     private final class Client: Sendable {
         let file: FileDescriptor
         init(_ file: consuming FileDescriptor) { self.file = file }
     }
     private let client = Mutex<Client?>(nil)
 
-    init(path: String) throws(HostError) { socket = try UnixListener(path: path) }
+    init(path: String) throws(HostError) {
+        self.path = path
+        socket = Mutex(try UnixListener(path: path))
+    }
 
     private var current: Client? { client.withLock { $0 } }
     var inputDescriptor: Int32? { current?.file.raw }
     var outputDescriptor: Int32? { current?.file.raw }
-    var listener: Int32? { socket.raw }
+    var listener: Int32? { socket.withLock { $0?.raw } }
     var discardsNow: Bool { current == nil }
 
     func accept() {
-        guard let descriptor = socket.accept() else { return }
-        let newcomer = Client(descriptor)
+        // The lock is there for `letGo`, and the call under it does not wait.
+        let newcomer = socket.withLock { socket -> Client? in
+            guard let descriptor = socket?.accept() else { return nil }
+            return Client(descriptor)
+        }
+        guard let newcomer else { return }
         // The newest client has the line: one that was cut off must not hold it for ever.
         client.withLock { $0 = newcomer }
+    }
+
+    func letGo() { socket.withLock { $0 = nil } }
+
+    func takeBack() throws(HostError) {
+        let path = path
+        try socket.withLock { socket throws(HostError) in
+            if socket == nil { socket = .some(try UnixListener(path: path)) }
+        }
     }
 
     func read(limit: Int) -> [UInt8] {

@@ -88,6 +88,19 @@ package final class CharLoop: Sendable {
         try started.get()
     }
 
+    /// Lets another process have the sockets' paths; clients that are there stay.
+    package func letGo() {
+        for line in state.withLock({ $0.lines }) { line.endpoint.letGo() }
+        // The I/O thread still waits for clients at them.
+        wake.signal()
+    }
+
+    /// Listens again after `letGo`; nothing where it does.
+    package func takeBack() throws(HostError) {
+        for line in state.withLock({ $0.lines }) { try line.endpoint.takeBack() }
+        wake.signal()
+    }
+
     /// Writes what waits, for at most the given time, then ends the thread and closes all backends.
     package func stop(deadlineMilliseconds: UInt64 = 1000) {
         state.withLock { $0.stopDeadline = HostClock.monotonic + deadlineMilliseconds * 1_000_000 }

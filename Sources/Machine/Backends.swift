@@ -118,7 +118,7 @@ package final class Backends: Sendable {
 
     /// Lets another process take all of it over: locks, taps, listening sockets. The machine stands still.
     func letGo() throws {
-        lines.settle()
+        lines.letGo()
         let (disks, nets, vsocks) = devices.withLock { (Array($0.disks.values), $0.nets.values, $0.vsocks.values) }
         for disk in disks { try disk.letGo() }
         for net in nets { net.letGo() }
@@ -131,6 +131,7 @@ package final class Backends: Sendable {
         for disk in disks { try disk.takeBack() }
         for net in nets { try net.takeBack() }
         for vsock in vsocks { try vsock.reopen() }
+        try lines.takeBack()
     }
 
     /// Removes what others see of the resources: the files of listening sockets. The machine must have stopped.

@@ -70,13 +70,18 @@ package final class ConsoleBackends: Sendable {
         }
     }
 
-    /// Waits a moment for the output of a guest that stands still to be in its files: somebody else may write behind it.
-    func settle() {
+    /// Lets another process have the lines of a guest that stands still: its output so far is in its files, given a
+    /// moment, for somebody else may write behind it, and nobody listens at its sockets any more.
+    func letGo() {
+        loop.letGo()
         let deadline = HostClock.monotonic + 200_000_000
         while files.contains(where: { $0.pendingCount > 0 }), HostClock.monotonic < deadline {
             HostClock.sleep(microseconds: 200)
         }
     }
+
+    /// Takes them again after `letGo`.
+    func takeBack() throws(HostError) { try loop.takeBack() }
 
     /// Writes what the guest's consoles still hold and closes them; the terminal gets its state back.
     package func close() { loop.stop() }

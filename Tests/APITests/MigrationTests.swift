@@ -6,88 +6,6 @@ import Testing
 
 /// Live migration by curl: a VM moves between processes while its guest counts.
 @Suite(.serialized, .timeLimit(.minutes(15))) struct MigrationTests {
-    /// A guest that counts in a register and writes the count into one page after the other, checks each page's count from
-    /// before, and tells the lowest byte to its serial port; 0xEE at port 0x80 and a halt where memory is not as it was.
-    static let counter = TinyKernel([
-        0x31, 0xC9,  // xor ecx, ecx
-        0x41,  // next: inc ecx
-        0x89, 0xC8,  // mov eax, ecx
-        0x25, 0xFF, 0x03, 0x00, 0x00,  // and eax, 0x3ff
-        0xC1, 0xE0, 0x0C,  // shl eax, 12
-        0x05, 0x00, 0x00, 0x40, 0x00,  // add eax, 0x400000
-        0x8B, 0x10,  // mov edx, [eax]
-        0x85, 0xD2,  // test edx, edx
-        0x74, 0x0A,  // jz first
-        0x81, 0xC2, 0x00, 0x04, 0x00, 0x00,  // add edx, 0x400
-        0x39, 0xCA,  // cmp edx, ecx
-        0x75, 0x14,  // jne wrong
-        0x89, 0x08,  // first: mov [eax], ecx
-        0x66, 0xBA, 0xFD, 0x03,  // wait: mov dx, 0x3fd
-        0xEC,  // in al, dx
-        0xA8, 0x20,  // test al, 0x20
-        0x74, 0xF7,  // jz wait
-        0x66, 0xBA, 0xF8, 0x03,  // mov dx, 0x3f8
-        0x88, 0xC8,  // mov al, cl
-        0xEE,  // out dx, al
-        0xEB, 0xCC,  // jmp next
-        0xF4,  // wrong: hlt
-        0xEB, 0xFD,  // jmp wrong
-    ])
-
-    struct Pair {
-        let scratch: ScratchDirectory
-        let serial: String
-        let socket: String
-
-        init(_ name: String) throws {
-            scratch = try ScratchDirectory(name)
-            serial = scratch.path("serial")
-            socket = scratch.path("move")
-        }
-
-        func config(_ memory: String = #""size":33554432"#, _ more: String = "") throws -> String {
-            let kernel = try scratch.write("kernel", MigrationTests.counter.elf)
-            return #"{"cpus":{"boot_vcpus":1,"max_vcpus":1},"memory":{\#(memory)},"console":{"mode":"Off"},"#
-                + #""payload":{"kernel":"\#(kernel)"},"serial":{"mode":"File","file":"\#(serial)"}\#(more)}"#
-        }
-
-        /// The count so far: bytes that each follow the one before; nil where one does not.
-        var count: Int? {
-            guard let data = try? Data(contentsOf: URL(filePath: serial)) else { return 0 }
-            for (index, byte) in data.enumerated() where byte != UInt8(truncatingIfNeeded: index + 1) { return nil }
-            return data.count
-        }
-
-        /// Waits until the guest has counted on.
-        func expectProgress(_ evidence: @autoclosure () -> String) {
-            let before = count ?? 0
-            #expect(Deadline.seconds(10).wait { (count ?? 0) > before + 100 }, "stuck at \(before): \(evidence())")
-        }
-
-        /// Moves the VM from one process to the other.
-        func move(_ first: TestVMM, _ second: TestVMM, _ options: String = "", status: Int = 204) throws {
-            let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(socket)"}"#)
-            #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: socket) })
-            // Everything answers meanwhile.
-            #expect(try second.curl("GET", "vmm.ping").status == 200)
-            #expect(try second.curl("GET", "vm.migration").json.state.string == "waiting")
-            try first.expect(status, "PUT", "vm.send-migration", #"{"destination_url":"unix:\#(socket)"\#(options)}"#)
-            if status == 204 { #expect(try receiver.reply().status == 204, "\(second.evidence)") }
-        }
-    }
-
-    /// `vm.receive-migration` as it waits.
-    final class Receiver {
-        private let connection: RawConnection
-
-        init(_ vmm: TestVMM, _ body: String) throws {
-            connection = try RawConnection(vmm.socket)
-            try connection.send("PUT", "vm.receive-migration", body)
-        }
-
-        func reply() throws -> APIReply { try connection.reply(by: .seconds(30)) }
-    }
-
     /// Back and forth, with disk and vsock at the same paths: the count neither gaps nor repeats, and memory is what it was.
     @Test(arguments: [
         "", #","connections":4"#, #","bandwidth":67108864,"downtime_ms":50"#, #","local":true"#,
@@ -368,6 +286,40 @@ import Testing
             swap(&first, &second)
         }
         #expect(pair.count != nil)
+    }
+
+    /// A console's socket changes hands at one path on one host, and comes back where the move fails at the last moment.
+    @Test func aConsoleSocketMovesAlong() throws {
+        let pair = try Pair("console")
+        let path = pair.scratch.path("console")
+        var (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+        try first.put("vm.create", pair.config(console: #"{"mode":"Socket","socket":"\#(path)"}"#))
+        try first.put("vm.boot")
+        pair.expectProgress(first.evidence)
+        let client = try UnixConnection.connect(path)
+        for turn in 0..<3 {
+            // The source has let go of it, and the destination says that it has it, which nobody hears.
+            let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
+            #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+            let line = try CuttingLine(pair.scratch.path("line\(turn)"), to: pair.socket, at: 12)
+            let target = #"{"destination_url":"unix:\#(pair.scratch.path("line\(turn)"))"}"#
+            try first.expect(500, "PUT", "vm.send-migration", target)
+            #expect(try receiver.reply().status == 500, "\(second.evidence)")
+            withExtendedLifetime(line) {}
+            #expect(try first.state() == "Running" && second.state() == nil)
+            pair.expectProgress(first.evidence)
+            _ = try UnixConnection.connect(path)
+
+            try pair.move(first, second)
+            #expect(try second.state() == "Running" && first.state() == nil)
+            pair.expectProgress(second.evidence)
+            _ = try UnixConnection.connect(path)
+            swap(&first, &second)
+        }
+        withExtendedLifetime(client) {}
+        #expect(pair.count != nil)
+        try first.put("vm.delete")
+        #expect(!FileManager.default.fileExists(atPath: path))
     }
 
     /// A hook hears of a migration at both ends, before and after, and may object before.
