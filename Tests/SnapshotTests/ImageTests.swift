@@ -24,7 +24,8 @@ private func image(_ scratch: ScratchDirectory, _ name: String = "image") throws
 
 /// Writes a snapshot that has the image.
 private func write(
-    _ path: String, _ image: String, _ mode: ImageMode = .copy, hook: SnapshotStepHook? = nil
+    _ path: String, _ image: String, _ mode: ImageMode = .copy, hook: SnapshotStepHook? = nil,
+    unless isCancelled: @escaping @Sendable () -> Bool = { false }
 ) throws {
     let ram = try FakeRAM([(0, 20)])
     ram.set(0, 3, seed: 1)
@@ -32,6 +33,7 @@ private func write(
     contents.disks = [try #require(SnapshotDisk(id: "data", path: image))]
     contents.images = ["data": image]
     contents.imageMode = mode
+    contents.isCancelled = isCancelled
     let writer = try SnapshotWriter(path, hook: hook)
     try writer.write(contents, memory: try LiveMemory(ram.regions), workers: 1)
     _ = try writer.commit()
@@ -92,6 +94,40 @@ private final class ReflinkDisk {
         #expect(try SnapshotChain(opening: scratch.path("merged")).verify().files == 6)
         #expect(try bytes(scratch.path("merged/disk0.raw")) == bytes(original))
         #expect(try names(scratch) == ["clone", "image", "merged", "snap"])
+    }
+
+    /// Copying ends in the middle when nobody wants it any more, into a snapshot, out of one, and beside: nothing is left.
+    @Test func copyingIsGivenUp() throws {
+        let scratch = try ScratchDirectory("images")
+        let original = try image(scratch)
+        try write(scratch.path("snap"), original)
+        let snapshot = try SnapshotDirectory(opening: scratch.path("snap"))
+        let disk = try #require(snapshot.manifest.disks?.first)
+        let clone = scratch.path("clone")
+        let actions: [(@escaping @Sendable () -> Bool) throws -> Void] = [
+            { try DiskImageFile.copy(original, of: "data", to: clone, .copy, unless: $0) },
+            { try snapshot.putImage(of: disk, at: clone, .copy, unless: $0) },
+            { try write(clone, original, unless: $0) },
+        ]
+        for action in actions {
+            for limit in [0, 1, 3] {
+                let asked = Mutex(0)
+                let error = #expect(throws: SnapshotError.self) {
+                    try action {
+                        asked.withLock { asked in
+                            defer { asked += 1 }
+                            return asked >= limit
+                        }
+                    }
+                }
+                #expect(error?.kind == .cancelled && error?.words.contains("given up") == true)
+                #expect(asked.withLock { $0 } > limit)
+                #expect(try names(scratch) == ["image", "snap"])
+            }
+            try action { false }
+            #expect(try names(scratch) == ["clone", "image", "snap"])
+            try FileManager.default.removeItem(atPath: clone)
+        }
     }
 
     /// Whatever happens to the image in the snapshot is found; nothing is made of it.

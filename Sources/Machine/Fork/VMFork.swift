@@ -130,7 +130,8 @@ extension VMM {
         for disk in config.disks {
             guard let own = vm.config.disks.first(where: { $0.id == disk.id }) else { continue }
             try DiskImageFile.copy(
-                own.path, of: disk.id ?? "", to: disk.path, copying == .reflink ? .reflink : .copy)
+                own.path, of: disk.id ?? "", to: disk.path, copying == .reflink ? .reflink : .copy
+            ) { [controller] in controller.isEnding }
             images.add(disk.path)
         }
     }

@@ -62,7 +62,9 @@ extension VMM {
                             + "it with disks, or leave disks out to use the image at \(disk.path)"
                     ])
             }
-            try chain.top.putImage(of: image, at: disk.path, copying == .reflink ? .reflink : .copy)
+            try chain.top.putImage(of: image, at: disk.path, copying == .reflink ? .reflink : .copy) {
+                [controller] in controller.isEnding
+            }
             images.add(disk.path)
         }
         return images

@@ -44,6 +44,7 @@ extension VMM {
         if let copying = request.disks {
             contents.imageMode = copying == .reflink ? .reflink : .copy
             for disk in contents.disks { contents.images[disk.id] = disk.path }
+            contents.isCancelled = { [controller] in controller.isEnding }
         }
         let written = try parent.map { try instance.pagesWrittenSinceSnapshot($0) }
         let writer = try SnapshotWriter(request.path, replacesEmptyDirectory: true)

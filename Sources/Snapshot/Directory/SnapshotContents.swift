@@ -17,6 +17,8 @@ package struct SnapshotContents: Sendable {
     package var images: [String: String] = [:]
     /// How they get into it.
     package var imageMode = ImageMode.either
+    /// Is asked again and again while images are copied; true ends that.
+    package var isCancelled: @Sendable () -> Bool = { false }
     /// The snapshot that this one is a diff to; nil for a full one.
     package var parent: Parent?
 

@@ -273,6 +273,7 @@ extension SnapshotWriter {
             var transfer = ImageTransfer(
                 source: source, path: path, size: size, target: try create(name),
                 failure: { Self.failure($0, name, $1, target) })
+            transfer.isCancelled = contents.isCancelled
             transfer.hook = { offset throws(Errno) in try hook?(.write(name, offset)) }
             let sum = try transfer.run(contents.imageMode, workers: workers)
             let known = contents.origin.flatMap { origin in disk.file.flatMap { origin.files[$0]?.crc32c } }

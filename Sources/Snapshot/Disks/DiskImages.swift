@@ -27,6 +27,8 @@ struct ImageTransfer: Sendable {
     let failure: @Sendable (Errno, _ operation: String) -> SnapshotError
     /// Is asked before bytes are written at an offset.
     var hook: (@Sendable (UInt64) throws(Errno) -> Void)?
+    /// Is asked again and again while bytes are copied; true ends it.
+    var isCancelled: @Sendable () -> Bool = { false }
 
     /// - Returns: the sum of the bytes (see ``ImagePump``); nil where the blocks are shared and nobody looked at them.
     func run(_ mode: ImageMode, workers: Int? = nil) throws(SnapshotError) -> UInt32? {
@@ -45,6 +47,7 @@ struct ImageTransfer: Sendable {
             throw failure(error.errno, "set the length to \(size) bytes")
         }
         return try ImagePump(source: source, path: path, size: size) { bytes, offset throws(SnapshotError) in
+            if isCancelled() { throw SnapshotError(.cancelled, file: path, "the copying of this image was given up") }
             do throws(Errno) {
                 try hook?(offset)
                 try target.descriptor.writeAll(bytes, at: offset)
@@ -64,8 +67,10 @@ package enum DiskImageFile {
     ///   - image: the image's path.
     ///   - disk: the disk's id, for errors.
     ///   - path: what the copy is to be; nothing may be there.
+    ///   - isCancelled: asked again and again; true ends it.
     package static func copy(
-        _ image: String, of disk: String, to path: String, _ mode: ImageMode
+        _ image: String, of disk: String, to path: String, _ mode: ImageMode,
+        unless isCancelled: @escaping @Sendable () -> Bool = { false }
     ) throws(SnapshotError) {
         let source: OwnedFile
         do throws(HostError) { source = OwnedFile(try FileDescriptor.openForReading(image)) } catch {
@@ -76,7 +81,9 @@ package enum DiskImageFile {
             throw SnapshotError(.malformed, file: image, "this is no image of a disk")
         }
         try make(path, disk) { target, failure throws(SnapshotError) in
-            _ = try ImageTransfer(source: source, path: image, size: size, target: target, failure: failure).run(mode)
+            var transfer = ImageTransfer(source: source, path: image, size: size, target: target, failure: failure)
+            transfer.isCancelled = isCancelled
+            _ = try transfer.run(mode)
         }
     }
 
@@ -119,9 +126,11 @@ extension SnapshotDirectory {
     /// - Parameters:
     ///   - disk: one of the manifest's.
     ///   - path: what the file is to be; nothing may be there.
+    ///   - isCancelled: asked again and again; true ends it.
     /// - Throws: ``SnapshotError`` of kind `exists` where something is, and whatever else keeps it from being made.
     package func putImage(
-        of disk: SnapshotDisk, at path: String, _ mode: ImageMode, workers: Int? = nil
+        of disk: SnapshotDisk, at path: String, _ mode: ImageMode, workers: Int? = nil,
+        unless isCancelled: @escaping @Sendable () -> Bool = { false }
     ) throws(SnapshotError) {
         guard let name = disk.file, let entry = manifest.files[name] else {
             throw SnapshotError(
@@ -132,8 +141,9 @@ extension SnapshotDirectory {
         let from = "\(self.path)/\(name)"
         let source = try Self.openFile(from).0
         try DiskImageFile.make(path, disk.id) { target, failure throws(SnapshotError) in
-            let transfer = ImageTransfer(
+            var transfer = ImageTransfer(
                 source: source, path: from, size: entry.length, target: target, failure: failure)
+            transfer.isCancelled = isCancelled
             try checkImage(name, entry, try transfer.run(mode, workers: workers))
         }
     }
