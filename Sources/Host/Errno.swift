@@ -49,6 +49,7 @@ package struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConverti
     package static let addressInUse = Errno(EADDRINUSE)
     package static let tooLarge = Errno(EFBIG)
     package static let inputOutput = Errno(EIO)
+    package static let linkLoop = Errno(ELOOP)
     package static let connectionReset = Errno(ECONNRESET)
 }
 

@@ -103,6 +103,41 @@ import Testing
         #expect(try vmm.curl("GET", "vmm.ping").status == 200)
     }
 
+    /// A link that leads to itself is the request's mistake wherever it stands in a path, and is named.
+    @Test func linksThatLeadNowhere() throws {
+        let vmm = try TestVMM()
+        let loop = vmm.scratch.path("loop")
+        try FileManager.default.createSymbolicLink(atPath: loop, withDestinationPath: loop)
+        func refused(_ name: String, _ body: String) throws {
+            let reply = try vmm.expect(400, "PUT", name, body)
+            #expect(reply.text.contains(loop) && reply.text.contains("ELOOP"), "\(name): \(reply.text)")
+        }
+        for path in [loop, "\(loop)/below"] {
+            try refused("vm.restore", #"{"source_url":"file://\#(path)"}"#)
+            try refused(
+                "vm.create", #"{"serial":{"mode":"File","file":"\#(path)"},"console":{"mode":"Off"}}"#)
+            for members in [
+                #""disks":[{"path":"\#(path)","image_type":"Raw"}]"#, #""payload":{"kernel":"\#(path)"}"#,
+                #""rng":{"src":"\#(path)"}"#,
+            ] {
+                try vmm.put("vm.create", vmm.config(members))
+                let reply = try vmm.expect(400, "PUT", "vm.boot")
+                #expect(reply.text.contains(path) && reply.text.contains("ELOOP"), "\(members): \(reply.text)")
+                try vmm.put("vm.delete")
+            }
+        }
+        try vmm.put("vm.create", vmm.config())
+        try vmm.put("vm.boot")
+        try vmm.put("vm.pause")
+        try refused("vm.snapshot", #"{"destination_url":"file://\#(loop)/below"}"#)
+        try refused("vm.coredump", #"{"destination_url":"file://\#(loop)/below"}"#)
+        try refused("vm.add-disk", #"{"path":"\#(loop)","image_type":"Raw"}"#)
+        try refused(
+            "vm.fork",
+            #"{"directory_url":"file://\#(loop)","children":[{"api_socket":"\#(vmm.scratch.path("child"))"}]}"#)
+        #expect(try vmm.state() == "Paused")
+    }
+
     /// One file by two names is refused before anything is opened, and emptied, for it.
     @Test func filesByTwoNames() throws {
         let vmm = try TestVMM()

@@ -301,6 +301,8 @@ extension VMError {
         let kind: Kind =
             switch error.kind {
             case .exists: .conflict
+            // Whatever the host does about it, that path leads nowhere.
+            case .host(.linkLoop): .invalid
             case .host, .noSpace, .cancelled: .failed
             default: .invalid
             }
