@@ -56,6 +56,7 @@ import Testing
         (["run", "spec.json", "--restore", "/x"], 64, "--restore: ", "leave out one of them"),
         (["vmm", "--restore", "source_url=file:///x,prefetch=maybe"], 64, "--restore", "prefetch"),
         (["run", "spec.json", "--no-prefetch"], 64, "--override, ", "--no-prefetch are for a snapshot"),
+        (["run", "--restore", "/x", "--no-prefetch"], 64, "--no-prefetch: without --on-demand", "leave out"),
         (["run", "--restore", "/nowhere/at/all"], 65, "/nowhere/at/all: ", "name that of a snapshot"),
     ])
     func refusesASnapshotThatIsNone(_ words: [String], _ status: Int32, _ problem: String, _ remedy: String) throws {

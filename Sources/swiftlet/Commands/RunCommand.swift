@@ -55,6 +55,11 @@ struct RunCommand: ParsableCommand {
                 "--override, --disks, --on-demand and --no-prefetch are for a snapshot: name its directory by --restore"
             )
         }
+        guard onDemand || !noPrefetch else {
+            throw UsageError(
+                "--no-prefetch: without --on-demand all of the memory is read before the guest goes on; add it, or leave out "
+                    + "--no-prefetch")
+        }
         switch (spec, restore) {
         case (let spec?, nil): return .boot(try SpecFile.read(spec))
         case (nil, let directory?):
