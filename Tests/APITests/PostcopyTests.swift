@@ -176,4 +176,58 @@ extension MigrationTests {
         #expect(try sender.reply(by: .seconds(60)).status == 204, "\(first.evidence)")
         #expect(try first.state() == nil)
     }
+
+    /// A source whose pages are still wanted does not end by itself: a client is refused, and a signal waits until all is
+    /// there.
+    @Test func aSourceStaysUntilItsMemoryIsThere() throws {
+        let pair = try Pair("stays")
+        let (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+        let (line, sender, receiver) = try breakOff(pair, first, second)
+        let refusal = try first.expect(409, "PUT", "vmm.shutdown")
+        #expect(refusal.text.contains("still needs") && refusal.text.contains("SIGTERM"), "\(refusal.text)")
+        first.child.signal(SIGTERM)
+        sleepThread(.milliseconds(500))
+        #expect(try first.expect(200, "GET", "vmm.ping").status == 200)
+        try first.expect(409, "PUT", "vmm.shutdown")
+        line.isBroken = false
+        #expect(try sender.reply(by: .seconds(60)).status == 204, "\(first.evidence)")
+        #expect(try receiver.reply().status == 204, "\(second.evidence)")
+        // It was asked to, and nobody needs it any more.
+        #expect(try first.child.waitForEnd(by: .seconds(30)) == .exited(128 + SIGTERM), "\(first.evidence)")
+        pair.expectProgress(second.evidence)
+        #expect(try second.state() == "Running")
+        #expect(pair.count != nil, "the count has a gap or a repeat")
+    }
+
+    /// Who asks twice means it.
+    @Test func aSourceThatIsAskedTwiceEnds() throws {
+        let pair = try Pair("leaves")
+        let (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+        let (line, _, receiver) = try breakOff(pair, first, second)
+        first.child.signal(SIGTERM)
+        #expect(
+            Deadline.seconds(10).wait {
+                (try? String(contentsOfFile: first.scratch.path("log"), encoding: .utf8))?.contains("does not end yet")
+                    == true
+            })
+        first.child.signal(SIGINT)
+        #expect(try first.child.waitForEnd(by: .seconds(30)) == .exited(128 + SIGINT), "\(first.evidence)")
+        withExtendedLifetime((line, receiver)) {}
+    }
+
+    /// Moves a guest without the most of its memory, which cannot follow as long as the line is broken.
+    private func breakOff(
+        _ pair: Pair, _ first: TestVMM, _ second: TestVMM
+    ) throws -> (line: Line, sender: RawConnection, receiver: Receiver) {
+        try first.put("vm.create", pair.config())
+        try first.put("vm.boot")
+        pair.expectProgress(first.evidence)
+        let path = pair.scratch.path("line")
+        let line = try Line(path, to: pair.socket)
+        let (sender, receiver) = try begin(pair, first, second, over: path, #","bandwidth":1048576"#)
+        expectState(first, "postcopy")
+        line.isBroken = true
+        expectState(first, "reconnecting")
+        return (line, sender, receiver)
+    }
 }

@@ -21,7 +21,12 @@ extension Route {
         },
         .get("openapi.json") { _ in .response(status: 200, body: OpenAPIDocument.bytes) },
         Route(name: "vmm.shutdown", method: .put, body: .none) { _, context, reply in
-            context.vm.send(.quit) { _ in reply(.response(status: 200, body: nil)) }
+            context.vm.send(.quit) { result in
+                switch result {
+                case .success: reply(.response(status: 200, body: nil))
+                case .failure(let error): reply(.failure(error))
+                }
+            }
         },
     ]
 }

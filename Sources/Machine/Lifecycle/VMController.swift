@@ -40,6 +40,9 @@ package final class VMController: Sendable {
     /// Whether a client or a signal that waits for the control thread wants the process to end; on that thread.
     var isEnding: Bool { isQuitting.load(ordering: .relaxed) || isPending(Self.endSignals) }
 
+    /// The process goes on, though a client wants it to end; on the control thread.
+    func stays() { isQuitting.store(false, ordering: .relaxed) }
+
     /// Has the control thread carry out a command; commands are carried out in the order in which they are sent.
     package func send(_ command: VMCommand, reply: @escaping VMReplyHandler = { _ in }) {
         if case .quit = command { isQuitting.store(true, ordering: .relaxed) }

@@ -49,6 +49,8 @@ package final class VMM {
     private var deadline: UInt64?
     /// When what a life's boot has left behind is put away, in ns of the monotonic clock; nil when it is.
     var tidyAt: UInt64?
+    /// How the process ends as soon as the destination of its VM has all of the memory; nil while nobody asked.
+    private var putOff: MachineOutcome?
 
     /// When the first life's progress port was first written, in ns of the monotonic clock; 0 before it.
     package private(set) var firstProgress: UInt64 = 0
@@ -109,6 +111,10 @@ package final class VMM {
             guard now < deadline else { return .died("it did not end within \(options.limit ?? 0) ms") }
             timeout = Int32(clamping: (deadline - now) / 1_000_000 + 1)
         }
+        if let putOff {
+            guard controller.migration.report?.reasonToStay != nil else { return putOff }
+            timeout = timeout < 0 ? 200 : min(timeout, 200)
+        }
         if let tidyAt {
             let now = HostClock.monotonic
             if now < tidyAt {
@@ -127,7 +133,7 @@ package final class VMM {
                 vm?.instance?.pressPowerButton()
             case SIGWINCH:
                 if let size = Terminal.size(1) { vm?.instance?.resizeConsoles(columns: size.columns, rows: size.rows) }
-            default: return .signal(signal)
+            default: if let outcome = end(.signal(signal)) { return outcome }
             }
         }
         let messages = controller.mailbox.receive()
@@ -142,8 +148,13 @@ package final class VMM {
 
     private func handle(_ message: VMMessage) -> MachineOutcome? {
         switch message {
-        case .quit: return .powerOff
+        case .quit: return end(.powerOff)
         case .command(.quit, let reply):
+            if let words = controller.migration.report?.reasonToStay {
+                controller.stays()
+                reply(.failure(VMError(.conflict, [words]).during(VMCommand.quit.words)))
+                return nil
+            }
             reply(.success(.done))
             return .quit
         case .command(let command, let reply):
@@ -164,6 +175,15 @@ package final class VMM {
             guard from == life else { return nil }
             return guestEnded(.died(failure.message(vcpu: vcpu)))
         }
+    }
+
+    /// Ends the process, unless that would lose a guest whose memory is on its way from here: then it ends when that is
+    /// over, or when it is asked again.
+    private func end(_ outcome: MachineOutcome) -> MachineOutcome? {
+        guard putOff == nil, let words = controller.migration.report?.reasonToStay else { return outcome }
+        putOff = outcome
+        logger.warning("the process does not end yet: \(words)")
+        return nil
     }
 
     private func guestAsks(_ request: GuestRequest) -> MachineOutcome? {

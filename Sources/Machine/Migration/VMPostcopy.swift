@@ -86,6 +86,16 @@ extension MigrationReport {
             + "that are here: have it sought again with vm.migration.resolve, reconnect, or drop them with discard"
     }
 
+    /// Why the process is not to end now: the guest at the destination would lose the memory that is still here; nil where
+    /// nothing would be lost.
+    var reasonToStay: String? {
+        guard role == .source, let words = postcopyObstacle else { return nil }
+        if state == "stranded" { return words }
+        return words
+            + "; wait until GET vm.migration says that it has moved, or lose the guest by ending this process with a second "
+            + "SIGTERM"
+    }
+
     /// What is said of a source that has lost its destination.
     static func stranded(_ error: MigrationError, token: String) -> [String] {
         [
