@@ -41,7 +41,7 @@ move() {
   until curl -sS --unix-socket "$work/t" http://localhost/api/v1/vm.migration 2>/dev/null | grep -q '"waiting"'; do
     n=$((n + 1)); [ $n -lt 100 ] || { cat "$work/log-t" >&2; die "nobody waits for the guest"; }; sleep 0.05
   done
-  sleep 0.2
+  "$bench/warm" $(($2 < 3072 ? 2 * $2 : 6144))
   gap >/dev/null
   total=$("$bench/request" do "$work/s" vm.send-migration "{\"destination_url\":\"$4\"${5:+,$5}}" |
     awk -F'\t' '$1 == "all" { print $2; done = 1 } END { exit !done }') || { cat "$work"/log-? >&2; die "$3: it did not move"; }
@@ -66,7 +66,7 @@ qemu_move() {
   up "$1"
   if [ -n "${5:-}" ]; then die "channels are not measured with QEMU"; fi
   until [ -S "$work/m" ]; do n=$((n + 1)); [ $n -lt 100 ] || die "QEMU does not wait"; sleep 0.05; done
-  sleep 0.2
+  "$bench/warm" $(($2 < 3072 ? 2 * $2 : 6144))
   gap >/dev/null
   result=$("$bench/qmp" "$work/s" "$4" live) || { cat "$work"/log-? >&2; die "$3: it did not move"; }
   sleep 0.2

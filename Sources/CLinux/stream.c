@@ -39,8 +39,18 @@ static int tcp_give_up(int fd) {
     return error;
 }
 
-void cl_tcp_prepare(int fd) {
+void cl_stream_prepare(int fd) {
     int one = 1;
+    int room = 1 << 20;
+    int family = 0;
+    socklen_t length = sizeof family;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) < 0 || family == AF_UNIX) {
+        // Its own room is less than a frame; beyond net.core.wmem_max it takes CAP_NET_ADMIN.
+        if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room) < 0) {
+            setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+        }
+        return;
+    }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
 }
@@ -79,7 +89,7 @@ int cl_tcp_connect(const char *host, uint16_t port) {
     if (fd < 0) {
         return fd;
     }
-    cl_tcp_prepare(fd);
+    cl_stream_prepare(fd);
     if (connect(fd, (struct sockaddr *)&address, length) < 0 && errno != EINPROGRESS) {
         return tcp_give_up(fd);
     }

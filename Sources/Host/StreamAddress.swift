@@ -108,7 +108,7 @@ package final class StreamListener: Sendable {
         while true {
             let client = cl_unix_accept(raw)
             if client >= 0 {
-                cl_tcp_prepare(client)
+                cl_stream_prepare(client)
                 return StreamConnection(owning: FileDescriptor(owning: client))
             }
             switch -client {

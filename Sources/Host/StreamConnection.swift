@@ -87,7 +87,9 @@ package final class StreamConnection: Sendable {
         case .unix(let path):
             while true {
                 do throws(Errno) {
-                    return StreamConnection(owning: try UnixConnection.connect(path))
+                    let file = try UnixConnection.connect(path)
+                    cl_stream_prepare(file.raw)
+                    return StreamConnection(owning: file)
                 } catch {
                     guard error == .wouldBlock else { throw .host(error) }
                 }

@@ -35,16 +35,12 @@ struct WireTests {
     @Test func pagesThatCannotBeAreRefused() throws {
         let memory = try FakeMemory()
         let arriving = ArrivingMemory(memory.regions)
-        let data = try ScratchMemory(count: PagesHead.chunkSize)
-        data.fill([UInt8](repeating: 9, count: 8192))
         func put(
             _ address: UInt64, _ present: PageSet, _ zero: PageSet = PageSet(), round: UInt64 = 1, bytes: Int? = nil
-        )
-            -> Bool
-        {
+        ) -> Bool {
             let head = PagesHead(address: address, round: round, present: present, zero: zero)
             #expect(PagesHead(head.bytes) == head)
-            return (try? arriving.put(head, data.range, dataBytes: bytes ?? present.pageCount * 4096)) != nil
+            return receives(head, [UInt8](repeating: 9, count: bytes ?? present.pageCount * 4096), arriving)
         }
         let one = PageSet(lowest: 1)
         var far = PageSet()
@@ -63,6 +59,37 @@ struct WireTests {
         arriving.begin(round: 2)
         #expect(put(0, PageSet(), far, round: 2) && !put(0, far, round: 1))
         #expect(memory.bytes[0].allSatisfy { $0 == 0 } && memory.bytes[1][2 << 20] == 9)
+    }
+
+    /// Few runs of pages are received where they belong, many by way of the channel's own memory.
+    @Test(arguments: [1, 4, 5, 64, 256]) func pagesComeWhereTheyBelong(_ runs: Int) throws {
+        let memory = try FakeMemory()
+        let arriving = ArrivingMemory(memory.regions)
+        var (present, data) = (PageSet(), [UInt8]())
+        var expected = memory.bytes
+        for run in 0..<runs {
+            let page = 512 / runs * run
+            present[page / 64] |= 1 << UInt64(page % 64)
+            let bytes = [UInt8](repeating: UInt8(truncatingIfNeeded: run + 1), count: 4096)
+            data += bytes
+            expected[0].replaceSubrange(page * 4096..<(page + 1) * 4096, with: bytes)
+        }
+        #expect(receives(PagesHead(address: 0, round: 1, present: present, zero: PageSet()), data, arriving))
+        #expect(memory.bytes == expected)
+    }
+
+    /// Whether a memory takes pages that come over a line.
+    private func receives(_ head: PagesHead, _ data: [UInt8], _ memory: ArrivingMemory) -> Bool {
+        let payload = head.bytes + data
+        let header = FrameHeader(.pages, sequence: 0, length: payload.count, checksum: Checksum.crc32c(payload))
+        guard let (near, far) = try? StreamConnection.pair(), let channel = try? FrameChannel(far),
+            let sender = try? Thread("sender", { try? near.send(header.bytes + payload, within: 10_000) })
+        else { return false }
+        defer {
+            near.shutDown()
+            sender.join()
+        }
+        return (try? channel.receive(within: 10_000, into: memory)) != nil
     }
 
     @Test func addresses() {

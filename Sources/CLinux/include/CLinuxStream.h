@@ -10,6 +10,6 @@ int cl_tcp_port(int fd);
 // A socket that is connected or about to be, non-blocking and close-on-exec, or -errno as above.
 int cl_tcp_connect(const char *host, uint16_t port);
 // Has a TCP socket send at once and notice a dead peer; nothing for other sockets.
-void cl_tcp_prepare(int fd);
+void cl_stream_prepare(int fd);
 // What came of connecting: 0 or -errno.
 int cl_socket_error(int fd);

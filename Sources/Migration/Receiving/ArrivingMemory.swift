@@ -3,7 +3,7 @@ import Snapshot
 import Synchronization
 
 /// The memory of a machine that arrives: takes pages, each once a round, and nothing that lies outside.
-final class ArrivingMemory: Sendable {
+package final class ArrivingMemory: Sendable {
     let regions: [MemoryRegion]
     /// Where each region's first chunk is in the list of all, and how many there are.
     private let firstChunks: [Int]
@@ -33,31 +33,14 @@ final class ArrivingMemory: Sendable {
         }
     }
 
-    /// Puts pages where they belong.
+    /// Where pages belong: the bytes of their chunk.
     ///
-    /// - Parameters:
-    ///   - data: the bytes of the present pages, packed.
-    ///   - dataBytes: how many they are.
+    /// - Parameter dataBytes: how many bytes come with them.
     /// - Throws: where they lie outside of the memory, came before in this round, or are not as many as the head says.
-    func put(_ head: PagesHead, _ data: HostRange, dataBytes: Int) throws(MigrationError) {
-        let chunk = try target(head)
+    func place(_ head: PagesHead, dataBytes: Int) throws(MigrationError) -> HostRange {
         guard head.present.pageCount * HostRange.pageSize == dataBytes else {
             throw .violation("\(dataBytes) bytes came for \(head.present.pageCount) pages")
         }
-        var start = 0
-        for run in head.present.runs {
-            let count = run.count * HostRange.pageSize
-            let place = run.lowerBound * HostRange.pageSize
-            chunk.part(place..<place + count).copy(from: data.part(start..<start + count))
-            start += count
-        }
-        for run in head.zero.runs {
-            chunk.part(run.lowerBound * HostRange.pageSize..<run.upperBound * HostRange.pageSize).clear()
-        }
-    }
-
-    /// The chunk's bytes, once it is clear that the pages may come.
-    private func target(_ head: PagesHead) throws(MigrationError) -> HostRange {
         let hex = String(head.address, radix: 16)
         let found = regions.firstIndex { region in
             head.address >= region.guestAddress && head.address - region.guestAddress < UInt64(region.host.count)
@@ -85,5 +68,24 @@ final class ArrivingMemory: Sendable {
         guard isOfRound else { throw .violation("pages of round \(head.round) came in another one") }
         guard !isTwice else { throw .violation("a page of 0x\(hex) came twice in round \(head.round)") }
         return regions[index].host.part(offset..<offset + count)
+    }
+}
+
+extension HostRange {
+    /// The bytes of some of a chunk's pages, which have to be in it.
+    func pages(_ run: Range<Int>) -> HostRange {
+        part(run.lowerBound * Self.pageSize..<run.upperBound * Self.pageSize)
+    }
+
+    /// Puts pages into a chunk.
+    ///
+    /// - Parameter data: their bytes, packed.
+    func put(_ data: HostRange, at set: PageSet) {
+        var next = 0
+        for run in set.runs {
+            let target = pages(run)
+            target.copy(from: data.part(next..<next + target.count))
+            next += target.count
+        }
     }
 }

@@ -215,7 +215,7 @@ package final class MigrationReceiver {
         if let line {
             frame = try line.next(within: time)
         } else {
-            frame = try channels[0].receive(within: time, heeding: stop.event)
+            frame = try channels[0].receive(within: time, heeding: stop.event, into: awaitingMemory)
         }
         guard machine.awaited.contains(frame.kind) else {
             throw .violation("\(frame.kind) came while the destination was \(machine.name)")
@@ -259,9 +259,14 @@ package final class MigrationReceiver {
         streams = try ReceivingStreams([], (memory, nil), progress, stop, patience)
     }
 
+    /// The memory, while pages may come for it.
+    private var awaitingMemory: ArrivingMemory? {
+        guard localHello == nil, !isComplete, case .receiving = machine.state else { return nil }
+        return memory
+    }
+
     private func take(_ frame: Frame) throws(MigrationError) {
-        guard localHello == nil, !isComplete, let memory else { throw .violation("pages came where none were to come") }
-        try memory.put(PagesHead(frame.payload), channels[0].pages, dataBytes: frame.pageBytes)
+        guard awaitingMemory != nil else { throw .violation("pages came where none were to come") }
         progress.count(frame)
     }
 

@@ -76,11 +76,9 @@ final class ReceivingStreams: Sendable {
         do throws(MigrationError) {
             while true {
                 // As long as the first stream has work these may have none; it has the deadline.
-                let frame = try channel.receive(within: nil, heeding: stop.event)
+                let frame = try channel.receive(within: nil, heeding: stop.event, into: memory)
                 switch frame.kind {
-                case .pages:
-                    try memory.put(PagesHead(frame.payload), channel.pages, dataBytes: frame.pageBytes)
-                    progress.count(frame)
+                case .pages: progress.count(frame)
                 case .diskData, .diskZeroes: try disks.put(frame, channel, progress)
                 case .roundEnd:
                     let round = LittleEndian.number(frame.payload + [0, 0, 0, 0], 0, 4)

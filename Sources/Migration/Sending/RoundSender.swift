@@ -98,26 +98,43 @@ final class RoundSender: Sendable {
         let region = regions[work.region]
         let end = min(work.offset + PagesHead.chunkSize, region.host.count)
         let chunk = region.host.part(work.offset..<end)
-        let present = chunk.nonzeroPages(of: work.pages)
-        let zero = isFirst ? PageSet() : work.pages & ~present
-        let zeroes = work.pages.pageCount - present.pageCount
-        var sent = 0
-        if !present.isEmpty || !zero.isEmpty {
-            let head = PagesHead(
-                address: region.guestAddress + UInt64(work.offset), round: UInt64(round), present: present, zero: zero)
-            if isLimited {
-                limit?.wait(for: present.pageCount * HostRange.pageSize + PagesHead.size, heeding: stop.event)
+        var total = 0
+        for pages in Self.parts(work.pages) {
+            let present = chunk.nonzeroPages(of: pages)
+            let zero = isFirst ? PageSet() : pages & ~present
+            var sent = 0
+            if !present.isEmpty || !zero.isEmpty {
+                let head = PagesHead(
+                    address: region.guestAddress + UInt64(work.offset), round: UInt64(round), present: present,
+                    zero: zero)
+                if isLimited {
+                    limit?.wait(for: present.pageCount * HostRange.pageSize + PagesHead.size, heeding: stop.event)
+                }
+                sent = try channel.send(head, of: chunk, within: patience, heeding: heeding ? stop.event : nil)
             }
-            sent = try channel.send(head, of: chunk, within: patience, heeding: heeding ? stop.event : nil)
+            progress.update { report in
+                report.bytes += UInt64(sent)
+                report.pages += UInt64(present.pageCount)
+                report.zeroPages += UInt64(pages.pageCount - present.pageCount)
+                let done = UInt64(pages.pageCount * HostRange.pageSize)
+                report.remainingBytes -= min(done, report.remainingBytes)
+            }
+            total += sent
         }
-        progress.update { report in
-            report.bytes += UInt64(sent)
-            report.pages += UInt64(present.pageCount)
-            report.zeroPages += UInt64(zeroes)
-            let done = UInt64(work.pages.pageCount * HostRange.pageSize)
-            report.remainingBytes -= min(done, report.remainingBytes)
+        return total
+    }
+
+    /// A chunk's pages in parts of 64 to 127, one frame each: what is looked at, copied, summed and sent is in the
+    /// processor's nearer caches from the first of these to the last.
+    private static func parts(_ pages: PageSet) -> [PageSet] {
+        var (parts, part) = ([PageSet](), PageSet())
+        for word in 0..<8 {
+            part[word] = pages[word]
+            guard part.pageCount >= 64 || word == 7 else { continue }
+            if !part.isEmpty { parts.append(part) }
+            part = PageSet()
         }
-        return sent
+        return parts
     }
 
     /// All pages of the regions.

@@ -66,16 +66,14 @@ package final class FrameChannel: Sendable {
     ) throws(MigrationError) -> Int {
         var end = FrameHeader.size + PagesHead.size
         for run in head.present.runs {
-            let count = run.count * HostRange.pageSize
-            let start = run.lowerBound * HostRange.pageSize
-            outgoing.range.part(end..<end + count).copy(from: chunk.part(start..<start + count))
-            end += count
+            let pages = chunk.pages(run)
+            outgoing.range.part(end..<end + pages.count).copy(from: pages)
+            end += pages.count
         }
         outgoing.fill(head.bytes, at: FrameHeader.size)
         let payload = outgoing.range.part(FrameHeader.size..<end)
-        let number = sent.wrappingAdd(1, ordering: .relaxed).oldValue
         let header = FrameHeader(
-            .pages, sequence: number, length: payload.count, checksum: Checksum.crc32c(payload))
+            .pages, sequence: nextNumber(), length: payload.count, checksum: Checksum.crc32c(payload))
         outgoing.fill(header.bytes)
         do throws(StreamFault) {
             try connection.send(outgoing.range.part(0..<end), within: milliseconds, heeding: stop)
@@ -94,13 +92,16 @@ package final class FrameChannel: Sendable {
     package var hasInput: Bool { connection.hasInput }
 
     /// Receives the next frame, and checks it.
+    ///
+    /// - Parameter memory: where pages are put at once; what came is all in vain where they turn out to be damaged. Without
+    ///   it they stay in the channel's memory.
     package func receive(
-        within milliseconds: Int?, heeding stop: EventFD? = nil
+        within milliseconds: Int?, heeding stop: EventFD? = nil, into memory: ArrivingMemory? = nil
     ) throws(MigrationError) -> Frame {
         let header = try header(within: milliseconds, heeding: stop)
         // Whoever begins a frame finishes it, however long the next one may take.
         let rest = milliseconds ?? 30_000
-        if header.kind == .pages { return try pages(header, within: rest, heeding: stop) }
+        if header.kind == .pages { return try pages(header, into: memory, within: rest, heeding: stop) }
         if header.kind == .diskData { return try diskData(header, within: rest, heeding: stop) }
         let payload = try bytes(header.length, within: rest, heeding: stop, "a frame (\(header.kind))")
         guard Checksum.crc32c(payload) == header.checksum else {
@@ -119,23 +120,35 @@ package final class FrameChannel: Sendable {
     }
 
     private func pages(
-        _ header: FrameHeader, within milliseconds: Int, heeding stop: EventFD?
+        _ header: FrameHeader, into memory: ArrivingMemory?, within milliseconds: Int, heeding stop: EventFD?
     ) throws(MigrationError) -> Frame {
         let count = header.length - PagesHead.size
         guard count >= 0, count % HostRange.pageSize == 0 else {
             throw .violation("a frame of pages has \(header.length) bytes, which are no whole pages")
         }
-        let head = try bytes(PagesHead.size, within: milliseconds, heeding: stop, "pages")
-        let data = incoming.range.part(0..<count)
-        do throws(StreamFault) {
-            try connection.receive(into: data, within: milliseconds, heeding: stop)
-        } catch {
-            throw MigrationError(fault: error, "waiting for pages")
+        let bytes = try bytes(PagesHead.size, within: milliseconds, heeding: stop, "pages")
+        let head = PagesHead(bytes)
+        let chunk = try memory?.place(head, dataBytes: count)
+        let runs = head.present.runs
+        // A call each costs less than a copy while they are few.
+        let isDirect = runs.count <= 4
+        var parts = [incoming.range.part(0..<count)]
+        if let chunk, isDirect { parts = runs.map(chunk.pages) }
+        var sum = Checksum.crc32c(bytes)
+        for part in parts {
+            do throws(StreamFault) {
+                try connection.receive(into: part, within: milliseconds, heeding: stop)
+            } catch {
+                throw MigrationError(fault: error, "waiting for pages")
+            }
+            sum = Checksum.crc32c(part, after: sum)
         }
-        guard Checksum.crc32c(data, after: Checksum.crc32c(head)) == header.checksum else {
-            throw .violation("pages were damaged on the way")
+        guard sum == header.checksum else { throw .violation("pages were damaged on the way") }
+        if let chunk {
+            if !isDirect { chunk.put(incoming.range, at: head.present) }
+            for run in head.zero.runs { chunk.pages(run).clear() }
         }
-        return Frame(kind: .pages, payload: head, pageBytes: count)
+        return Frame(kind: .pages, payload: bytes, pageBytes: count)
     }
 
     /// Receives bytes, with memory for them as they come: a length alone allocates nothing.
