@@ -33,7 +33,7 @@ move() {
   local source target receiver n=0 total
   watch
   printf '{"cpus":{"boot_vcpus":1,"max_vcpus":1},"memory":{"size":%s%s},"console":{"mode":"Off"},%s}\n' $(($2 << 20)) \
-    "${6:+,$6}" "\"payload\":{\"kernel\":\"$work/$1\"},\"serial\":{\"mode\":\"Tty\"}" >"$work/spec.json"
+    "${6:+,$6}" "\"payload\":{\"kernel\":\"$guests/$1\"},\"serial\":{\"mode\":\"Tty\"}" >"$work/spec.json"
   "$bench/swiftlet" vmm --no-shutdown --api-socket "$work/t" >"$work/b" 2>"$work/log-t" </dev/null & target=$!
   "$bench/swiftlet" run --no-shutdown --api-socket "$work/s" "$work/spec.json" >"$work/a" 2>"$work/log-s" </dev/null & source=$!
   up "$1"
@@ -89,7 +89,7 @@ pair_rows() { # pair_rows GUEST WHAT: what was noted of both, and the share
 measure_migration() {
   local work rounds=${BENCH_ROUNDS:-7} n guest size
   echo "== migration: a guest moves to another process on this machine"
-  work=$(mktemp -d "$bench/migration.XXXXXX") || die "no scratch directory"
+  work=$(mktemp -d "$scratch/migration.XXXXXX") || die "no scratch directory"
   command -v curl >/dev/null 2>&1 || die "no curl"
   has_qemu || die "the targets are relative to QEMU"
   # Each writes a byte every ms; the second one 3 further pages of 10 MiB as well, which is 12 MB/s.
