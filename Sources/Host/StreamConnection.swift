@@ -40,16 +40,20 @@ struct StreamWait {
 
     /// Waits until the descriptor can be read or written.
     func wait(_ descriptor: Int32, forReading: Bool) throws(StreamFault) {
-        var timeout: Int32 = -1
-        if let deadline {
-            let now = HostClock.monotonic
-            guard now < deadline else { throw .timeUp }
-            timeout = Int32(clamping: (deadline - now) / 1_000_000 + 1)
+        while true {
+            var timeout: Int32 = -1
+            if let deadline {
+                let now = HostClock.monotonic
+                guard now < deadline else { throw .timeUp }
+                timeout = Int32(clamping: (deadline - now) / 1_000_000 + 1)
+            }
+            var entries = [PollEntry(descriptor, forReading: forReading, forWriting: !forReading)]
+            if let stop { entries.append(PollEntry(stop.raw, forReading: true)) }
+            PollEntry.wait(&entries, timeout: timeout)
+            if entries.count > 1, entries[1].isReadable { throw .cancelled }
+            // Nothing is when the time is up, and a socket that still connects has no error to tell either.
+            if entries[0].isReadable || entries[0].isWritable || entries[0].isHungUp { return }
         }
-        var entries = [PollEntry(descriptor, forReading: forReading, forWriting: !forReading)]
-        if let stop { entries.append(PollEntry(stop.raw, forReading: true)) }
-        PollEntry.wait(&entries, timeout: timeout)
-        if entries.count > 1, entries[1].isReadable { throw .cancelled }
     }
 }
 

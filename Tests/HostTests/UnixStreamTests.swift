@@ -35,6 +35,19 @@ struct UnixStreamTests {
         }
     }
 
+    /// Whoever does not answer in time is no peer: a listener that takes nobody has room for so many, and the next hears
+    /// nothing.
+    @Test func aPeerThatDoesNotAnswerIsNoConnection() throws {
+        let listener = try StreamListener(.tcp(host: "127.0.0.1", port: 0), backlog: 1)
+        var connections: [StreamConnection] = []
+        #expect(throws: StreamFault.timeUp) {
+            while connections.count < 8 {
+                connections.append(try StreamConnection.connect(listener.address, within: 500, heeding: nil))
+            }
+        }
+        #expect(connections.count > 0)
+    }
+
     @Test func receivedDescriptorsHaveOneOwner() throws {
         let file = try FileDescriptor.open("/dev/null", O_RDONLY)
         let numbers = try (0..<3).map { _ in try file.duplicate().release() }
