@@ -184,8 +184,8 @@ final class ArrivingMachine: MigrationSink {
 
     func start() throws(MigrationError) {
         disks?.keep()
-        if state.withLock({ $0.isPaused }) { return }
-        try controller.onControl { vmm in try vmm.goOnArrived() }
+        let isPaused = state.withLock { $0.isPaused }
+        try controller.onControl { vmm in try vmm.goOnArrived(isPaused: isPaused) }
     }
 
     func discard() {
@@ -223,11 +223,13 @@ extension VMM {
         }
     }
 
-    /// Lets the machine that arrived go on.
-    func goOnArrived() throws {
+    /// Tells the network where the machine that arrived is, and lets it go on; one that stood still at the source speaks for
+    /// itself when it is resumed.
+    func goOnArrived(isPaused: Bool) throws {
         let instance = try running()
         guard let vm, vm.isPaused else { return }
         for card in instance.slots.devices(NetDevice.self) { card.announceArrival() }
+        if isPaused { return }
         try instance.resume()
         vm.isPaused = false
         publish()
