@@ -11,14 +11,9 @@ extension LinuxGuests {
                 let guest = try MovingGuest(in: scratch)
                 for number in 0..<MovingGuest.moves {
                     try guest.work()
-                    let way: (name: String, isLocal: Bool, options: String)
-                    switch number % 3 {
-                    case 0: way = ("plain", false, "")
-                    case 1: way = ("8 connections", false, #","connections":8"#)
-                    default: way = ("local", true, "")
-                    }
+                    let way = Way.all[number % Way.all.count]
                     let before = guest.client.longest
-                    let outcome = try guest.move(isLocal: way.isLocal, way.options)
+                    let outcome = try guest.move(way)
                     try guest.work()
                     let longest = guest.client.longest
                     tell(
@@ -37,9 +32,9 @@ extension LinuxGuests {
                 for host in 0...1 {
                     try guest.hosts.impair(host, "delay 5ms 3ms loss 0.5% duplicate 0.5% reorder 10%")
                 }
-                for options in ["", #","connections":4"#] {
+                for way in [Way.plain, Way(name: "4 connections", sending: #","connections":4"#)] {
                     try guest.work()
-                    try guest.move(options)
+                    try guest.move(way)
                 }
                 try guest.work()
                 for host in 0...1 { try guest.hosts.impair(host, nil) }
@@ -69,7 +64,8 @@ extension LinuxGuests {
                     ),
                 ]
                 for fault in faults {
-                    let slow = #","bandwidth":2097152,"auto_converge":false,"connections":2"#
+                    let slow = Way(
+                        name: "slow", sending: #","bandwidth":2097152,"auto_converge":false,"connections":2"#)
                     let outcome = try guest.move(slow, arrives: false) { api in
                         let copies = try guest.deadline.wait(every: .milliseconds(50)) {
                             try api.get("vm.migration").body.contains(#""copying""#)

@@ -5,19 +5,21 @@ import Testing
 /// A guest that computes on 4 vCPUs, writes a file system and serves a client over TCP (the init's test `serve`), and moves
 /// between two hosts, each time into a new process.
 final class MovingGuest {
-    /// How often it moves: a few times, or as many as the environment says.
-    static let moves = ProcessInfo.processInfo.environment["SWIFTLET_MOVES"].flatMap { Int($0) } ?? 4
+    /// How often it moves: once each way, or as many times as the environment says.
+    static let moves = ProcessInfo.processInfo.environment["SWIFTLET_MOVES"].flatMap { Int($0) } ?? Way.all.count
 
     let hosts: TwoHosts
     let deadline: Deadline
     let client: EchoClient
     private let scratch: ScratchDirectory
-    private let disk: String
+    /// Its disk's image, which is another one where the disk came along.
+    private var disk: String
     private var vmm: ChildProcess
     private var socket: String
     /// On which host it is.
     private(set) var place = 0
     private var count = 0
+    private var certificates: Certificates?
 
     /// Boots it.
     init(in scratch: ScratchDirectory) throws {
@@ -25,13 +27,12 @@ final class MovingGuest {
         deadline = Deadline.seconds(5 * GuestFiles.limit)
         hosts = try TwoHosts()
         disk = try scratch.sparse("disk.raw", bytes: 32 << 20)
-        let made = try runProcess(Command("mke2fs", ["-q", "-t", "ext4", disk]))
-        try #require(made.succeeded, "\(made)")
+        try Self.succeed("mke2fs", "-q", "-t", "ext4", disk)
         var spec = try VMConfiguration(
             tests: "serve", words: "swiftlet.ip=\(TwoHosts.guest)/24", "swiftlet.port=7000")
         spec.cpus = .init(bootVcpus: 4, maxVcpus: 4)
         spec.memory = .init(size: 256 << 20, shared: true)
-        spec.disks = [.init(path: disk, id: "files")]
+        spec.disks = [.init(path: disk, id: Way.disk)]
         spec.net = [.init(tap: TwoHosts.tap, id: "lan")]
         spec.serial = .file(scratch.path("serial"))
         (vmm, socket) = try Self.start(hosts, 0, scratch, "api0")
@@ -80,7 +81,7 @@ final class MovingGuest {
     /// What a migration came to.
     struct Outcome: CustomStringConvertible {
         let sent: GuestAPI.Reply
-        /// What `vm.migration` says of it at the source.
+        /// What `vm.migration` says of it at the source, or at the destination where the source has ended.
         let report: String
         /// What the destination's curl printed: its reply's status.
         let received: String
@@ -90,35 +91,37 @@ final class MovingGuest {
     /// Moves it to the other host.
     ///
     /// - Parameters:
-    ///   - isLocal: by a Unix socket, its memory as a descriptor.
-    ///   - options: further members of the request.
-    ///   - during: called while it is under way, with both sockets.
+    ///   - way: how it goes there.
+    ///   - arrives: whether it does.
+    ///   - during: called while it is under way, with the source.
     @discardableResult
     func move(
-        isLocal: Bool = false, _ options: String = "", arrives: Bool = true,
-        during: (GuestAPI) throws -> Void = { _ in }
+        _ way: Way = .plain, arrives: Bool = true, during: (GuestAPI) throws -> Void = { _ in }
     ) throws -> Outcome {
         count += 1
         let there = 1 - place
         let (other, otherSocket) = try Self.start(hosts, there, scratch, "api\(count)")
         let port = 20_000 + count
         let (own, url) =
-            isLocal
+            way.isLocal
             ? ("unix:\(scratch.path("move\(count)"))", "unix:\(scratch.path("move\(count)"))")
             : ("tcp:0.0.0.0:\(port)", "tcp:\(hosts.address(there)):\(port)")
         let otherAPI = try GuestAPI(otherSocket, by: deadline)
-        let receiver = try ask(otherSocket, "vm.receive-migration", #"{"receiver_url":"\#(own)"}"#)
+        let image = way.isMirrored ? scratch.path("disk\(count).raw") : disk
+        let receiver = try ask(
+            otherSocket, "vm.receive-migration", #"{"receiver_url":"\#(own)"\#(try way.atDestination(image, tls))}"#)
         let waits = try deadline.wait(every: .milliseconds(50)) {
             try otherAPI.get("vm.migration").body.contains(#""waiting""#)
         }
         try #require(waits, "\(other.evidence)")
         let sender = try ask(
             socket, "vm.send-migration",
-            #"{"destination_url":"\#(url)"\#(isLocal ? #","local":true"# : "")\#(options)}"#)
+            #"{"destination_url":"\#(url)"\#(try way.atSource(tls))}"#)
         let api = try GuestAPI(socket, by: deadline)
         try during(api)
         _ = try sender.waitForEnd(by: deadline)
-        let report = (try? api.get("vm.migration").body) ?? "the process has ended"
+        // A source that has nothing left to do may be gone already.
+        let report = try (try? api.get("vm.migration").body) ?? otherAPI.get("vm.migration").body
         let status = Int(sender.output.suffix(3)) ?? 0
         if arrives { _ = try receiver.waitForEnd(by: deadline) } else { other.kill() }
         let outcome = Outcome(
@@ -130,8 +133,33 @@ final class MovingGuest {
             // Its VM is gone, and there is nothing else for it to do.
             #expect(try vmm.waitForEnd(by: deadline) == .exited(0), "\(vmm.evidence)")
             (vmm, socket, place) = (other, otherSocket, there)
+            if way.isMirrored {
+                try leave(disk)
+                disk = image
+            }
         }
         return outcome
+    }
+
+    /// Looks at the image that a guest left behind while it wrote: the file system of a machine whose power was cut.
+    private func leave(_ image: String) throws {
+        // Replays its journal, without which nothing in it is of one moment.
+        let mended = try runProcess(Command("e2fsck", ["-p", image]))
+        try #require(mended.ending == .exited(0) || mended.ending == .exited(1), "\(mended)")
+        try Self.succeed("e2fsck", "-fn", image)
+        try FileManager.default.removeItem(atPath: image)
+    }
+
+    private static func succeed(_ program: String, _ arguments: String...) throws {
+        let result = try runProcess(Command(program, arguments))
+        try #require(result.succeeded, "\(program) \(arguments): \(result)")
+    }
+
+    /// The directory of both ends' certificates, made when the first of them is needed.
+    private func tls() throws -> String {
+        let made = try certificates ?? Certificates(in: scratch, for: (0...1).map(hosts.address))
+        certificates = made
+        return made.directory
     }
 
     private func ask(_ socket: String, _ name: String, _ body: String) throws -> ChildProcess {
@@ -158,8 +186,7 @@ final class MovingGuest {
         let files = try #require(report["files"].flatMap { Int($0) }, "\(report)")
         #expect(files > 1)
         #expect(report["complaints"] == "0", "\(report.all("complaint"))\n\(report)")
-        let check = try runProcess(Command("e2fsck", ["-fn", disk]))
-        #expect(check.succeeded, "\(check)")
+        try Self.succeed("e2fsck", "-fn", disk)
         tell("moves: \(client.answered) answers, the longest after \(client.longest) ms; \(files) files")
     }
 }
