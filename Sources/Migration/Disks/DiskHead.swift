@@ -86,15 +86,8 @@ extension FrameChannel {
         let count = header.length - DiskHead.size
         guard count > 0 else { throw .violation("a frame of a disk has \(header.length) bytes") }
         let head = try bytes(DiskHead.size, within: milliseconds, heeding: stop, "a disk")
-        let data = pages.part(0..<count)
-        do throws(StreamFault) {
-            try connection.receive(into: data, within: milliseconds, heeding: stop)
-        } catch {
-            throw MigrationError(fault: error, "waiting for a disk")
-        }
-        guard Checksum.crc32c(data, after: Checksum.crc32c(head)) == header.checksum else {
-            throw .violation("a disk's bytes were damaged on the way")
-        }
+        try receive(
+            [pages.part(0..<count)], behind: head, header, within: milliseconds, heeding: stop, "a disk")
         return Frame(kind: .diskData, payload: head, pageBytes: count)
     }
 }

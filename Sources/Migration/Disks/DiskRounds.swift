@@ -35,7 +35,7 @@ final class DiskRounds {
 
     /// What was written meanwhile is to go next as well.
     func take() throws(MigrationError) {
-        DiskBlocks.unite(&left, try source.takeWritten())
+        Bitmaps.unite(&left, try source.takeWritten())
         let bytes = leftBytes
         progress.update { $0.disks?.remaining = bytes }
     }

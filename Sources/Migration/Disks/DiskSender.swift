@@ -58,14 +58,6 @@ final class DiskSender: Sendable {
 
     // MARK: Sending
 
-    private final class Shared: Sendable {
-        let cursor: Mutex<DiskBlocks.Cursor>
-        let bytes = Atomic<UInt64>(0)
-        let failure = Mutex<MigrationError?>(nil)
-
-        init(_ blocks: [[UInt64]]) { cursor = Mutex(DiskBlocks.Cursor(blocks)) }
-    }
-
     /// Sends blocks, and returns when the last of them is on its way.
     ///
     /// - Parameter heeding: whether a wish for the end ends it.
@@ -74,33 +66,23 @@ final class DiskSender: Sendable {
         let size = DiskBlocks.bytes(blocks)
         progress.update { $0.disks?.remaining = size }
         guard size > 0 else { return 0 }
-        let shared = Shared(blocks)
-        let body: @Sendable (Int) -> Void = { [self] index in
-            do throws(MigrationError) {
-                var stream = Stream(channels[index], buffers[index], HostClock.monotonic)
-                while shared.failure.withLock({ $0 == nil }), let part = shared.cursor.withLock({ $0.next() }) {
-                    if heeding, let asked = stop.asked { throw asked }
-                    // Nothing is to come now but the peer's farewell.
-                    if stream.channel.hasInput {
-                        throw MigrationError(.connection, "the peer ended it while a disk went over")
-                    }
-                    let sent = try send(part, round, &stream, heeding: heeding)
-                    shared.bytes.wrappingAdd(UInt64(sent), ordering: .relaxed)
-                }
-            } catch {
-                shared.failure.withLock { if $0 == nil { $0 = error } }
-            }
-        }
-        var threads: [Thread] = []
-        if size > 8 * UInt64(DiskHead.dataLimit) {
-            for index in channels.indices.dropFirst() {
-                if let thread = try? Thread("mirror\(index)", { body(index) }) { threads.append(thread) }
-            }
-        }
-        body(0)
-        for thread in threads { thread.join() }
-        if let failure = shared.failure.withLock({ $0 }) { throw failure }
-        return shared.bytes.load(ordering: .relaxed)
+        let cursor = SharedCursor(blocks)
+        return try StreamWork.run(
+            channels, name: "mirror", isShort: size <= 8 * UInt64(DiskHead.dataLimit), heeding: heeding ? stop : nil,
+            "a disk",
+            state: { [self] index in Stream(channels[index], buffers[index], HostClock.monotonic) },
+            step: { [self] (stream: inout Stream, _) throws(MigrationError) in
+                guard let part = cursor.next() else { return nil }
+                return try send(part, round, &stream, heeding: heeding)
+            })
+    }
+
+    private final class SharedCursor: Sendable {
+        private let cursor: Mutex<DiskBlocks.Cursor>
+
+        init(_ blocks: [[UInt64]]) { cursor = Mutex(DiskBlocks.Cursor(blocks)) }
+
+        func next() -> DiskBlocks.Cursor.Part? { cursor.withLock { $0.next() } }
     }
 
     /// A stream while one thread sends on it.

@@ -74,16 +74,7 @@ package enum DiskBlocks {
 
     /// The bytes of the blocks, as if none were short.
     static func bytes(_ blocks: [[UInt64]]) -> UInt64 {
-        blocks.reduce(0) { $0 + $1.reduce(0) { $0 + UInt64($1.nonzeroBitCount) } } * size
-    }
-
-    /// Puts the other disks' blocks into the first.
-    static func unite(_ blocks: inout [[UInt64]], _ others: [[UInt64]]) {
-        for disk in blocks.indices where disk < others.count {
-            for word in blocks[disk].indices where word < others[disk].count {
-                blocks[disk][word] |= others[disk][word]
-            }
-        }
+        UInt64(Bitmaps.count(blocks)) * size
     }
 
     /// Hands out the blocks in parts of a frame at most.

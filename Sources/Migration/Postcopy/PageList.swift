@@ -13,7 +13,7 @@ struct PageList: Equatable, Sendable {
 
     init(_ words: [[UInt64]]) {
         self.words = words
-        count = words.reduce(0) { $0 + $1.reduce(0) { $0 + $1.nonzeroBitCount } }
+        count = Bitmaps.count(words)
     }
 
     /// No pages.
@@ -54,7 +54,7 @@ struct PageList: Equatable, Sendable {
         for region in regions.indices {
             for chunk in 0..<(words[region].count + 7) / 8 {
                 let pages = self[region, chunk]
-                guard pages != PageSet() else { continue }
+                guard !pages.isEmpty else { continue }
                 Self.append(ChunkPlace(region: region, chunk: chunk, of: regions).address, pages, to: &bytes)
             }
         }
@@ -63,7 +63,7 @@ struct PageList: Equatable, Sendable {
 
     static func append(_ address: UInt64, _ pages: PageSet, to bytes: inout [UInt8]) {
         LittleEndian.append(address, 8, to: &bytes)
-        for word in 0..<8 { LittleEndian.append(pages[word], 8, to: &bytes) }
+        LittleEndian.append(pages, to: &bytes)
     }
 
     /// Reads a list.
@@ -82,8 +82,7 @@ struct PageList: Equatable, Sendable {
         _ bytes: [UInt8], at start: Int, _ regions: [MemoryRegion]
     ) throws(MigrationError) -> (ChunkPlace, PageSet) {
         guard bytes.count - start >= entrySize else { throw .violation("a list of pages ends inside of a chunk") }
-        var pages = PageSet()
-        for word in 0..<8 { pages[word] = LittleEndian.number(bytes, start + 8 + 8 * word, 8) }
+        let pages = LittleEndian.pages(bytes, start + 8)
         return (try ChunkPlace(LittleEndian.number(bytes, start, 8), holding: pages, in: regions), pages)
     }
 }
@@ -124,7 +123,7 @@ struct ChunkPlace: Sendable {
             throw .violation("pages at 0x\(hex) are named, where no chunk of the machine's memory begins")
         }
         self.init(region: index, chunk: offset / PagesHead.chunkSize, of: regions)
-        guard pages & ~self.pages == PageSet() else {
+        guard (pages & ~self.pages).isEmpty else {
             throw .violation("pages at 0x\(hex) are named behind the end of the machine's memory")
         }
     }

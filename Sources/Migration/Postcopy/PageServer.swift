@@ -89,12 +89,12 @@ final class PageServer {
         } else {
             for first in stride(from: 0, to: 512, by: Self.around) {
                 let block = PageSet.range(first..<first + Self.around)
-                if pages & block != PageSet() { group |= block }
+                if !(pages & block).isEmpty { group |= block }
             }
         }
         let going = group & pending[place.region, place.chunk]
         // Those that are on their way already come before whatever is sent now.
-        guard going != PageSet() else { return true }
+        guard !going.isEmpty else { return true }
         next = (place.region, place.chunk * 8 + going.pageLimit / 64)
         try send(going, place, channel, heeding: event)
         return true

@@ -154,7 +154,7 @@ package final class PostcopyPager: GuestPaging {
 
     private static func want(_ place: ChunkPlace, _ pages: PageSet, _ state: inout State) -> Answer {
         let wanted = state.missing[place.region, place.chunk] & pages
-        guard wanted != PageSet() else { return .here }
+        guard !wanted.isEmpty else { return .here }
         if let index = state.wanted.firstIndex(where: { $0.place.address == place.address }) {
             if state.wanted[index].pages & wanted == wanted { return .asked }
             state.wanted[index].pages |= wanted
@@ -184,13 +184,7 @@ package final class PostcopyPager: GuestPaging {
     ///   host has no memory for them.
     func put(_ head: PagesHead, _ data: HostRange, dataBytes: Int) throws(MigrationError) {
         let place = try ChunkPlace(head.address, holding: head.present | head.zero, in: target.regions)
-        let hex = String(head.address, radix: 16)
-        guard head.present.pageCount * HostRange.pageSize == dataBytes else {
-            throw .violation("\(dataBytes) bytes came for \(head.present.pageCount) pages")
-        }
-        guard (head.present & head.zero) == PageSet() else {
-            throw .violation("a page of 0x\(hex) came with bytes and as zeroes")
-        }
+        try head.check(dataBytes: dataBytes)
         let outcome = putting.withLock { _ in put(head, at: place, data) }
         switch outcome {
         case .success: break
@@ -202,7 +196,7 @@ package final class PostcopyPager: GuestPaging {
         let (missing, isOver) = state.withLock { ($0.missing[place.region, place.chunk], $0.over != nil) }
         let come = (head.present | head.zero) & missing
         // Twice, or never named: the guest may have written it since, and what it has counts.
-        guard !isOver, come != PageSet() else { return .success(()) }
+        guard !isOver, !come.isEmpty else { return .success(()) }
         guard !isHuge || come == missing else {
             return .failure(.violation("a part of a huge page came"))
         }
@@ -221,7 +215,7 @@ package final class PostcopyPager: GuestPaging {
             state.missing.remove(come, region: place.region, chunk: place.chunk)
             if let index = state.wanted.firstIndex(where: { $0.place.address == place.address }) {
                 state.wanted[index].pages &= ~come
-                if state.wanted[index].pages == PageSet() { state.wanted.remove(at: index) }
+                if state.wanted[index].pages.isEmpty { state.wanted.remove(at: index) }
             }
             return state.missing.count == 0
         }
@@ -245,8 +239,7 @@ package final class PostcopyPager: GuestPaging {
             start += run.count * HostRange.pageSize
         }
         for run in (come & head.zero).runs {
-            try faulted.fillWithZeroes(
-                place.host.part(run.lowerBound * HostRange.pageSize..<run.upperBound * HostRange.pageSize))
+            try faulted.fillWithZeroes(place.host.pages(run))
         }
     }
 
@@ -254,13 +247,7 @@ package final class PostcopyPager: GuestPaging {
         _ head: PagesHead, at place: ChunkPlace, _ data: HostRange, _ room: HostRange
     ) throws(Errno) {
         room.clear()
-        var start = 0
-        for run in head.present.runs {
-            let count = run.count * HostRange.pageSize
-            let to = run.lowerBound * HostRange.pageSize
-            room.part(to..<to + count).copy(from: data.part(start..<start + count))
-            start += count
-        }
+        room.put(data, at: head.present)
         try faulted.fill(place.host, from: room.part(0..<place.host.count), pageSize: target.pageSize)
     }
 

@@ -12,7 +12,7 @@ extension MigrationSender {
         onRound(1)
         var words = try pagesInUse(regions)
         try stopGuest()
-        if !isPaused { RoundSender.unite(&words, try source.takeWritten()) }
+        if !isPaused { Bitmaps.unite(&words, try source.takeWritten()) }
         let pages = PageList(words)
         progress.update { $0.remainingBytes = pages.size }
         server = PageServer(pages, pageSize: pageSize, regions, options, (progress, stop))

@@ -38,27 +38,10 @@ package final class ArrivingMemory: Sendable {
     /// - Parameter dataBytes: how many bytes come with them.
     /// - Throws: where they lie outside of the memory, came before in this round, or are not as many as the head says.
     func place(_ head: PagesHead, dataBytes: Int) throws(MigrationError) -> HostRange {
-        guard head.present.pageCount * HostRange.pageSize == dataBytes else {
-            throw .violation("\(dataBytes) bytes came for \(head.present.pageCount) pages")
-        }
-        let hex = String(head.address, radix: 16)
-        let found = regions.firstIndex { region in
-            head.address >= region.guestAddress && head.address - region.guestAddress < UInt64(region.host.count)
-        }
-        guard let index = found else { throw .violation("pages came for 0x\(hex), where the machine has no memory") }
-        let offset = Int(head.address - regions[index].guestAddress)
-        guard offset % PagesHead.chunkSize == 0 else {
-            throw .violation("pages came for 0x\(hex), where no chunk of the machine's memory begins")
-        }
-        let count = min(PagesHead.chunkSize, regions[index].host.count - offset)
+        try head.check(dataBytes: dataBytes)
         let pages = head.present | head.zero
-        guard pages.pageLimit * HostRange.pageSize <= count else {
-            throw .violation("pages came for 0x\(hex) behind the end of the machine's memory")
-        }
-        guard (head.present & head.zero).isEmpty else {
-            throw .violation("a page of 0x\(hex) came with bytes and as zeroes")
-        }
-        let number = firstChunks[index] + offset / PagesHead.chunkSize
+        let place = try ChunkPlace(head.address, holding: pages, in: regions)
+        let number = firstChunks[place.region] + place.chunk
         let (isOfRound, isTwice) = seen.withLock { seen in
             guard seen.round == head.round else { return (false, false) }
             let isTwice = !(seen.pages[number] & pages).isEmpty
@@ -66,8 +49,10 @@ package final class ArrivingMemory: Sendable {
             return (true, isTwice)
         }
         guard isOfRound else { throw .violation("pages of round \(head.round) came in another one") }
-        guard !isTwice else { throw .violation("a page of 0x\(hex) came twice in round \(head.round)") }
-        return regions[index].host.part(offset..<offset + count)
+        guard !isTwice else {
+            throw .violation("a page of 0x\(String(head.address, radix: 16)) came twice in round \(head.round)")
+        }
+        return place.host
     }
 }
 

@@ -220,7 +220,7 @@ package final class MigrationSender {
         try stopGuest()
         onRound(round)
         if !isPaused {
-            RoundSender.unite(&pages, try source.takeWritten())
+            Bitmaps.unite(&pages, try source.takeWritten())
             try disks?.take()
         }
         _ = try self.round(round, pages, (rounds, disks), isLast: true)

@@ -26,12 +26,6 @@ final class RoundSender: Sendable {
         patience = options.patience.frame
     }
 
-    private final class Shared: Sendable {
-        let next = Atomic<Int>(0)
-        let bytes = Atomic<UInt64>(0)
-        let failure = Mutex<MigrationError?>(nil)
-    }
-
     /// Sends the pages of a round.
     ///
     /// - Parameters:
@@ -44,35 +38,23 @@ final class RoundSender: Sendable {
         round: Int, _ pages: [[UInt64]], isFirst: Bool, isLimited: Bool, heeding: Bool
     ) throws(MigrationError) -> UInt64 {
         let work = Self.work(pages, regions)
-        let shared = Shared()
-        let body: @Sendable (FrameChannel) -> Void = { [self] channel in
-            do throws(MigrationError) {
-                while shared.failure.withLock({ $0 == nil }) {
-                    // Ordering: the number orders nothing else; joining the threads orders their work.
-                    let index = shared.next.wrappingAdd(1, ordering: .relaxed).oldValue
-                    guard index < work.count else { return }
-                    if heeding, let asked = stop.asked { throw asked }
-                    // Nothing is to come now but the peer's farewell, which tells more than a broken stream.
-                    if channel.hasInput { throw MigrationError(.connection, "the peer ended it while pages went over") }
-                    let sent = try send(
-                        work[index], round, channel, isFirst: isFirst, isLimited: isLimited, heeding: heeding)
-                    shared.bytes.wrappingAdd(UInt64(sent), ordering: .relaxed)
-                }
-            } catch {
-                shared.failure.withLock { if $0 == nil { $0 = error } }
-            }
-        }
-        var threads: [Thread] = []
-        // A few chunks are sent before further threads have begun.
-        if work.count > 8 {
-            for (index, channel) in channels.enumerated().dropFirst() {
-                if let thread = try? Thread("migrate\(index)", { body(channel) }) { threads.append(thread) }
-            }
-        }
-        body(channels[0])
-        for thread in threads { thread.join() }
-        if let failure = shared.failure.withLock({ $0 }) { throw failure }
-        return shared.bytes.load(ordering: .relaxed)
+        let next = NextIndex()
+        return try StreamWork.run(
+            channels, name: "migrate", isShort: work.count <= 8, heeding: heeding ? stop : nil, "pages",
+            state: { _ in () },
+            step: { [self] (_: inout Void, channel) throws(MigrationError) in
+                let index = next.take()
+                guard index < work.count else { return nil }
+                return try send(
+                    work[index], round, channel, isFirst: isFirst, isLimited: isLimited, heeding: heeding)
+            })
+    }
+
+    private final class NextIndex: Sendable {
+        private let value = Atomic<Int>(0)
+
+        // Ordering: the number orders nothing else.
+        func take() -> Int { value.wrappingAdd(1, ordering: .relaxed).oldValue }
     }
 
     private static func work(_ pages: [[UInt64]], _ regions: [MemoryRegion]) -> [Work] {
@@ -149,15 +131,6 @@ final class RoundSender: Sendable {
 
     /// The bytes of the pages.
     static func size(_ pages: [[UInt64]]) -> UInt64 {
-        pages.reduce(0) { $0 + $1.reduce(0) { $0 + UInt64($1.nonzeroBitCount) } } * UInt64(HostRange.pageSize)
-    }
-
-    /// Puts both sets' pages into the first.
-    static func unite(_ pages: inout [[UInt64]], _ others: [[UInt64]]) {
-        for region in pages.indices where region < others.count {
-            for word in pages[region].indices where word < others[region].count {
-                pages[region][word] |= others[region][word]
-            }
-        }
+        UInt64(Bitmaps.count(pages) * HostRange.pageSize)
     }
 }

@@ -142,6 +142,17 @@ enum LittleEndian {
     static func number(_ bytes: [UInt8], _ offset: Int, _ size: Int) -> UInt64 {
         (0..<size).reduce(0) { $0 | UInt64(bytes[offset + $1]) << UInt64(8 * $1) }
     }
+
+    static func append(_ pages: PageSet, to bytes: inout [UInt8]) {
+        for word in 0..<8 { append(pages[word], 8, to: &bytes) }
+    }
+
+    /// The pages of 64 bytes at an offset; the bytes have to be there.
+    static func pages(_ bytes: [UInt8], _ offset: Int) -> PageSet {
+        var pages = PageSet()
+        for word in 0..<8 { pages[word] = number(bytes, offset + 8 * word, 8) }
+        return pages
+    }
 }
 
 /// What stands in front of the pages of a chunk of memory: which they are.
@@ -168,9 +179,8 @@ package struct PagesHead: Equatable, Sendable {
         bytes.reserveCapacity(Self.size)
         LittleEndian.append(address, 8, to: &bytes)
         LittleEndian.append(round, 8, to: &bytes)
-        for set in [present, zero] {
-            for word in 0..<8 { LittleEndian.append(set[word], 8, to: &bytes) }
-        }
+        LittleEndian.append(present, to: &bytes)
+        LittleEndian.append(zero, to: &bytes)
         return bytes
     }
 
@@ -178,10 +188,18 @@ package struct PagesHead: Equatable, Sendable {
     init(_ bytes: [UInt8]) {
         address = LittleEndian.number(bytes, 0, 8)
         round = LittleEndian.number(bytes, 8, 8)
-        var sets = [PageSet(), PageSet()]
-        for set in 0..<2 {
-            for word in 0..<8 { sets[set][word] = LittleEndian.number(bytes, 16 + 64 * set + 8 * word, 8) }
+        (present, zero) = (LittleEndian.pages(bytes, 16), LittleEndian.pages(bytes, 80))
+    }
+
+    /// Refuses a head that its own data belies.
+    ///
+    /// - Parameter dataBytes: how many bytes come with it.
+    func check(dataBytes: Int) throws(MigrationError) {
+        guard present.pageCount * HostRange.pageSize == dataBytes else {
+            throw .violation("\(dataBytes) bytes came for \(present.pageCount) pages")
         }
-        (present, zero) = (sets[0], sets[1])
+        guard (present & zero).isEmpty else {
+            throw .violation("a page of 0x\(String(address, radix: 16)) came with bytes and as zeroes")
+        }
     }
 }

@@ -134,21 +134,29 @@ package final class FrameChannel: Sendable {
         let isDirect = runs.count <= 4
         var parts = [incoming.range.part(0..<count)]
         if let chunk, isDirect { parts = runs.map(chunk.pages) }
-        var sum = Checksum.crc32c(bytes)
-        for part in parts {
-            do throws(StreamFault) {
-                try connection.receive(into: part, within: milliseconds, heeding: stop)
-            } catch {
-                throw MigrationError(fault: error, "waiting for pages")
-            }
-            sum = Checksum.crc32c(part, after: sum)
-        }
-        guard sum == header.checksum else { throw .violation("pages were damaged on the way") }
+        try receive(parts, behind: bytes, header, within: milliseconds, heeding: stop, "pages")
         if let chunk {
             if !isDirect { chunk.put(incoming.range, at: head.present) }
             for run in head.zero.runs { chunk.pages(run).clear() }
         }
         return Frame(kind: .pages, payload: bytes, pageBytes: count)
+    }
+
+    /// Receives a frame's data, which comes behind its head, and checks both.
+    func receive(
+        _ parts: [HostRange], behind head: [UInt8], _ header: FrameHeader, within milliseconds: Int,
+        heeding stop: EventFD?, _ what: String
+    ) throws(MigrationError) {
+        var sum = Checksum.crc32c(head)
+        for part in parts {
+            do throws(StreamFault) {
+                try connection.receive(into: part, within: milliseconds, heeding: stop)
+            } catch {
+                throw MigrationError(fault: error, "waiting for \(what)")
+            }
+            sum = Checksum.crc32c(part, after: sum)
+        }
+        guard sum == header.checksum else { throw .violation("the bytes of \(what) were damaged on the way") }
     }
 
     /// Receives bytes, with memory for them as they come: a length alone allocates nothing.
