@@ -92,16 +92,21 @@ let package = Package(
                 "Control", "Machine", "Spec", "Host", "KVM", "Snapshot", "SelfTestImage", "SwiftletClient", arguments,
                 logging,
             ],
+            exclude: ["Release/LeftOut.ld"],
             swiftSettings: small,
             // Functions with equal code are kept once, also where their address is taken: nothing compares addresses of
             // functions. NIOPosix is left out: NIOHTTP1 depends on it by its manifest (on Linux), not by its code. Were
-            // that to change, linking would fail. Nothing throws C++ exceptions, so nobody looks stack frames up by their
-            // index while the process runs; debuggers read the frames themselves.
+            // that to change, linking would fail. So are regular expressions, which FoundationEssentials depends on for
+            // what nothing here does. Nothing throws C++ exceptions, so nobody looks stack frames up by their index while
+            // the process runs; debuggers read the frames themselves.
             linkerSettings: [
                 .unsafeFlags(
                     [
                         "-use-ld=lld", "-Xlinker", "--icf=all", "-Xlinker", "--no-eh-frame-hdr",
                         "-Xlinker", "--remap-inputs=*/NIOPosix.build/*.o=/dev/null",
+                        "-Xlinker", "--remap-inputs=*/libswift_StringProcessing.a=/dev/null",
+                        "-Xlinker", "--remap-inputs=*/libswift_RegexParser.a=/dev/null",
+                        "-Xlinker", "\(Context.packageDirectory)/Sources/swiftlet/Release/LeftOut.ld",
                     ], .when(platforms: [.linux], configuration: .release))
             ]),
 
