@@ -43,6 +43,11 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 /// The HTTP codec, without SwiftNIO's own sockets: descriptors travel beside the bytes on ours.
 let http: [Target.Dependency] = ["NIOCore", "NIOEmbedded", "NIOHTTP1"].map { .product(name: $0, package: "swift-nio") }
 
+/// TLS, without sockets as well.
+let tls: [Target.Dependency] =
+    ["NIOCore", "NIOTLS"].map { .product(name: $0, package: "swift-nio") }
+    + [.product(name: "NIOSSL", package: "swift-nio-ssl")]
+
 let package = Package(
     name: "swiftlet",
     products: [
@@ -53,6 +58,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
     ],
     targets: [
         .target(name: "CLinux"),
@@ -62,6 +68,7 @@ let package = Package(
         room("Memory", ["Host", "CLinux"]),
         room("Snapshot", ["Host"], small),
         room("Migration", ["Memory", "Snapshot", "Host", "CLinux"], small),
+        room("SecureStream", ["Host"] + tls, small),
         room("CharBackend", ["Host"], small),
         room("PCI", ["Snapshot", "Memory", "KVM", "Host"], small),
         room("Virtio", ["Snapshot", "PCI", "Memory", "KVM", "Host", "CLinux"]),
@@ -77,7 +84,8 @@ let package = Package(
             [
                 "Spec", "Host", "Snapshot", "KVM", "Memory", "PCI", "Virtio", "VirtioBlock", "VirtioNet",
                 "VirtioConsole",
-                "VirtioRandom", "VirtioVsock", "Legacy", "CharBackend", "Boot", "Migration", "CLinux", logging,
+                "VirtioRandom", "VirtioVsock", "Legacy", "CharBackend", "Boot", "Migration", "SecureStream", "CLinux",
+                logging,
             ]),
         // The API and the document that describes it, which the plug-in embeds.
         .plugin(name: "DocumentEmbedder", capability: .buildTool()),
@@ -126,6 +134,7 @@ let package = Package(
         tests("Memory", ["TestSupport", "Host", "CLinux"]),
         tests("Snapshot", ["TestSupport", "Host"]),
         tests("Migration", ["TestSupport", "Snapshot", "Host"]),
+        tests("SecureStream", ["TestSupport", "Migration", "Host"]),
         tests("CharBackend", ["TestSupport", "Host", "CLinux"]),
         tests("PCI", ["TestSupport", "Snapshot", "KVM", "Memory", "Host"]),
         tests("Virtio", ["TestSupport", "Snapshot", "PCI", "KVM", "Memory", "Host"]),

@@ -81,6 +81,25 @@ extension HostRange {
         return found
     }
 
+    /// Copies bytes into it.
+    ///
+    /// - Parameter offset: where the first of them goes; they end at its end at the latest.
+    package func fill(_ bytes: [UInt8], at offset: Int = 0) {
+        // SAFETY: the array's bytes live through the call and are only read.
+        unsafe bytes.withUnsafeBytes { source in
+            guard let address = source.baseAddress,
+                let from = unsafe HostRange(address: UInt(bitPattern: address), count: bytes.count)
+            else { return }
+            part(offset..<offset + bytes.count).copy(from: from)
+        }
+    }
+
+    /// A copy of its bytes.
+    package var bytes: [UInt8] {
+        // SAFETY: the range's owner keeps it mapped.
+        unsafe [UInt8](UnsafeRawBufferPointer(start: base, count: count))
+    }
+
     /// Sets all the bytes to zero.
     package func clear() {
         // SAFETY: the range has `count` bytes.
@@ -213,15 +232,7 @@ package final class ScratchMemory: Sendable {
     }
 
     /// Copies bytes into it.
-    package func fill(_ bytes: [UInt8], at offset: Int = 0) {
-        // SAFETY: the array's bytes live through the call and are only read.
-        unsafe bytes.withUnsafeBytes { source in
-            guard let address = source.baseAddress,
-                let from = unsafe HostRange(address: UInt(bitPattern: address), count: bytes.count)
-            else { return }
-            range.part(offset..<offset + bytes.count).copy(from: from)
-        }
-    }
+    package func fill(_ bytes: [UInt8], at offset: Int = 0) { range.fill(bytes, at: offset) }
 
     /// A copy of some of its bytes.
     package func bytes(_ part: Range<Int>) -> [UInt8] {

@@ -16,6 +16,14 @@ package enum StreamAddress: Equatable, Sendable, CustomStringConvertible {
             self = .unix(path)
             return
         }
+        guard let (host, port) = Self.split(text), let number = Self.number(host) else { return nil }
+        self = .tcp(host: number, port: port)
+    }
+
+    /// The host of an address of TCP as it is written; nil for a text that is none.
+    package static func host(in text: String) -> String? { split(text)?.host }
+
+    private static func split(_ text: String) -> (host: String, port: UInt16)? {
         guard text.hasPrefix("tcp:") else { return nil }
         var rest = text.dropFirst("tcp:".count)
         if rest.hasPrefix("//") { rest = rest.dropFirst(2) }
@@ -24,8 +32,7 @@ package enum StreamAddress: Equatable, Sendable, CustomStringConvertible {
         }
         var host = rest[..<colon]
         if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
-        guard !host.isEmpty, let number = Self.number(String(host)) else { return nil }
-        self = .tcp(host: number, port: port)
+        return host.isEmpty ? nil : (String(host), port)
     }
 
     /// What an address has to look like, for errors.

@@ -10,6 +10,10 @@ package enum StreamFault: Error, Equatable, Sendable, CustomStringConvertible {
     case cancelled
     /// The kernel refused.
     case host(Errno)
+    /// The peer could not show who it is, did not take what was shown to it, or what came was changed on the way.
+    case untrusted(String)
+    /// The peer does not encrypt.
+    case unencrypted
 
     package var description: String {
         switch self {
@@ -17,6 +21,8 @@ package enum StreamFault: Error, Equatable, Sendable, CustomStringConvertible {
         case .closed: "the peer closed the connection"
         case .cancelled: "it was cancelled"
         case .host(let errno): "the connection broke: \(errno)"
+        case .untrusted(let words): "TLS: \(words)"
+        case .unencrypted: "the peer speaks no TLS; give both ends a tls_dir, or neither"
         }
     }
 }
@@ -57,12 +63,9 @@ struct StreamWait {
     }
 }
 
-/// A connected stream socket between two peers that do not trust each other: whatever is sent or received has its time.
-///
-/// One thread sends and one receives at a time; any thread shuts it down.
-package final class StreamConnection: Sendable {
+/// A connected stream socket.
+package final class StreamConnection: ByteStream {
     private let file: FileDescriptor
-    /// The descriptors that came with the bytes, in their order (Unix sockets).
     package let descriptors = ReceivedDescriptors()
 
     /// The descriptor's number; valid as long as this object lives.
@@ -112,11 +115,6 @@ package final class StreamConnection: Sendable {
         }
     }
 
-    /// Sends a whole range.
-    ///
-    /// - Parameters:
-    ///   - milliseconds: how long that may take; nil for ever.
-    ///   - stop: ends the waiting while its counter is above zero.
     package func send(
         _ range: HostRange, within milliseconds: Int?, heeding stop: EventFD? = nil
     ) throws(StreamFault) {
@@ -133,7 +131,6 @@ package final class StreamConnection: Sendable {
         }
     }
 
-    /// Sends bytes, copies of the descriptors beside the first of them.
     package func send(
         _ bytes: [UInt8], descriptors: [Int32] = [], within milliseconds: Int?, heeding stop: EventFD? = nil
     ) throws(StreamFault) {
@@ -157,7 +154,6 @@ package final class StreamConnection: Sendable {
         }
     }
 
-    /// Fills a whole range.
     package func receive(
         into range: HostRange, within milliseconds: Int?, heeding stop: EventFD? = nil
     ) throws(StreamFault) {
@@ -191,12 +187,10 @@ package final class StreamConnection: Sendable {
         }
     }
 
-    /// Ends the stream both ways, whoever waits on it.
     package func shutDown() { file.shutDown(.both) }
 }
 
 extension StreamConnection {
-    /// Whether something waits to be received, the stream's end included.
     package var hasInput: Bool {
         var entries = [PollEntry(raw, forReading: true)]
         PollEntry.wait(&entries, timeout: 0)
@@ -205,8 +199,6 @@ extension StreamConnection {
 }
 
 extension StreamConnection {
-    /// Ends this side's half and reads what the peer still sends, for a while: closing a socket that has unread bytes may
-    /// take from the peer what was said last.
     package func drain(milliseconds: Int) {
         file.shutDown(.writing)
         let wait = StreamWait(milliseconds, nil)
@@ -220,6 +212,30 @@ extension StreamConnection {
             let errno = Errno.current
             guard errno == .wouldBlock || errno == .interrupted else { return }
             do throws(StreamFault) { try wait.wait(raw, forReading: true) } catch { return }
+        }
+    }
+}
+
+extension StreamConnection {
+    /// Receives what is there, at least a byte, without the descriptors beside it.
+    ///
+    /// - Parameters:
+    ///   - limit: the most bytes, above zero.
+    ///   - milliseconds: how long to wait for the first; 0 does not wait, nil waits for ever.
+    package func receiveSome(
+        upTo limit: Int, within milliseconds: Int?, heeding stop: EventFD? = nil
+    ) throws(StreamFault) -> [UInt8] {
+        let wait = StreamWait(milliseconds, stop)
+        while true {
+            var got = 0
+            // SAFETY: the array has the room that the call is told of, and is said to hold what the call filled.
+            let bytes = unsafe [UInt8](unsafeUninitializedCapacity: limit) { space, count in
+                got = unsafe recv(raw, space.baseAddress, limit, 0)
+                count = max(0, got)
+            }
+            if got > 0 { return bytes }
+            if got == 0 { throw .closed }
+            try waitAfter(Errno.current.number, wait, forReading: true)
         }
     }
 }

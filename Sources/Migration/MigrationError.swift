@@ -36,7 +36,7 @@ package struct MigrationError: Error, Equatable, Sendable, CustomStringConvertib
     init(fault: StreamFault, _ what: String) {
         switch fault {
         case .cancelled: self.init(.cancelled, "the migration was cancelled")
-        case .timeUp, .closed, .host: self.init(.connection, "\(what): \(fault)")
+        case .timeUp, .closed, .host, .untrusted, .unencrypted: self.init(.connection, "\(what): \(fault)")
         }
     }
 

@@ -34,6 +34,8 @@ package struct SendMigrationRequest: Sendable, Equatable {
     package var isPostcopy = false
     /// Seconds in which a postcopy migration's lost connection has to be there again.
     package var reconnect: UInt64 = 60
+    /// The directory of the certificates and the key that the streams are encrypted with; nil for plain ones.
+    package var tlsDirectory: String?
 
     /// Whether the destination has the disks already, or their images come along.
     package var disks = Disks.shared
@@ -54,7 +56,7 @@ package struct SendMigrationRequest: Sendable, Equatable {
         connections = reader.integer("connections", 1...128) ?? 1
         autoConverge = reader.bool("auto_converge", default: true)
         bandwidth = reader.integer("bandwidth", (1 << 20)...UInt64(1 << 50))
-        reader.refuseLater(["tls_dir": "encryption"])
+        tlsDirectory = reader.tlsDirectory(for: destination)
         let mode: MemoryMode? = reader.choice("memory_mode")
         isPostcopy = mode == .postcopy
         let seconds: UInt64? = reader.integer("reconnect_s", 1...UInt64(86_400))
@@ -97,6 +99,8 @@ package struct ReceiveMigrationRequest: Sendable, Equatable {
     package var net: [RestoreRequest.NetDescriptors] = []
     /// The disks whose images are at other paths here, or are to be made there.
     package var disks: [MovedDisk] = []
+    /// The directory of the certificates and the key that the streams are encrypted with; nil for plain ones.
+    package var tlsDirectory: String?
 
     package init(receiver: String) { self.receiver = receiver }
 
@@ -113,7 +117,7 @@ package struct ReceiveMigrationRequest: Sendable, Equatable {
                 card.finish(["id", "num_fds", "fds"])
                 request.net.append(RestoreRequest.NetDescriptors(id: id, count: count))
             }
-            reader.refuseLater(["tls_dir": "encryption"])
+            request.tlsDirectory = reader.tlsDirectory(for: request.receiver)
             // As the source says; clients of Cloud Hypervisor say it at both ends.
             let _: SendMigrationRequest.MemoryMode? = reader.choice("memory_mode")
             for disk in reader.sections("disks") {
@@ -166,12 +170,18 @@ package struct ResolveMigrationRequest: Sendable, Equatable {
 extension SectionReader {
     fileprivate func refuse(_ key: String, _ words: String) { report.issue(.unsupported, path.key(key), words) }
 
-    /// Refuses fields that this version does not serve yet.
-    fileprivate func refuseLater(_ fields: [String: String]) {
-        for (key, what) in fields where value(key) != nil {
-            refuse(
-                key,
-                "\(what) is not supported by this version of swiftlet; leave it out, and use a network that is safe")
+    /// `tls_dir`, which is for TCP alone.
+    fileprivate func tlsDirectory(for url: String) -> String? {
+        guard let directory = string("tls_dir", "the path of a directory with certificates and a key") else {
+            return nil
         }
+        var problem: String?
+        if url.hasPrefix("unix:") {
+            problem = "TLS is for tcp:HOST:PORT; a Unix socket does not leave the host: leave it out"
+        } else if directory.isEmpty || directory.utf8.contains(0) {
+            problem = "is no path; give a directory with certificates and a key"
+        }
+        if let problem { report.issue(.invalid, path.key("tls_dir"), problem) }
+        return directory
     }
 }

@@ -1,5 +1,6 @@
 import Host
 import Migration
+import SecureStream
 import Snapshot
 import Spec
 import Synchronization
@@ -60,7 +61,20 @@ extension VMM {
         (options.connections, options.isLocal) = (request.connections, request.isLocal)
         (options.mayThrottle, options.bandwidth) = (request.autoConverge, request.bandwidth)
         (options.isPostcopy, options.reconnect) = (request.isPostcopy, request.reconnect * 1000)
+        if case .tcp(let number, _) = options.address {
+            let host = StreamAddress.host(in: request.destination) ?? number
+            options.security = try security(request.tlsDirectory, .client(host: host, address: number))
+        }
         return options
+    }
+
+    private static func security(
+        _ directory: String?, _ role: SecureCredentials.Role
+    ) throws(VMError) -> (any StreamSecurity)? {
+        guard let directory else { return nil }
+        do throws(CredentialError) { return try SecureCredentials(directory: directory, role: role) } catch {
+            throw VMError(.failed, ["$.tls_dir: \(error)"])
+        }
     }
 
     private func leaving(_ request: SendMigrationRequest) throws(VMError) -> LeavingMachine {
@@ -93,7 +107,11 @@ extension VMM {
             .source, token: machine.token, peer: sending.address.description, state: "connecting")
         try controller.migration.begin(report) { progress, stop in
             emit(.migrationStarted, [:])
-            logger.info("the VM is to move", metadata: ["to": "\(sending.address)", "token": "\(machine.token)"])
+            logger.info(
+                "the VM is to move",
+                metadata: [
+                    "to": "\(sending.address)", "tls": "\(sending.security != nil)", "token": "\(machine.token)",
+                ])
             let outcome: SenderOutcome
             do throws(MigrationError) {
                 try hook?.before(progress.now, heeding: stop.event)
@@ -211,6 +229,7 @@ extension VMM {
         _ request: ReceiveMigrationRequest, _ descriptors: ReceivedDescriptors, _ reply: @escaping VMReplyHandler
     ) throws(VMError) {
         let address = try Self.address(request.receiver, "receiver_url")
+        let security = try Self.security(request.tlsDirectory, .server)
         guard vm == nil else { throw VMError(.failed, ["VM is already created"]) }
         let wanted = request.net.reduce(0) { $0 + $1.count }
         guard wanted == descriptors.count else {
@@ -243,6 +262,7 @@ extension VMM {
                     emit(.migrationReceiveFailed, ["token": progress.now.token])
                     reply(.failure(VMError(.failed, error.reasons).during(words)))
                 }
+                receiver.security = security
                 return receiver.run()
             }
             hook?.after(progress.now)

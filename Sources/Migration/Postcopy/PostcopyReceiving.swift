@@ -153,8 +153,10 @@ extension MigrationReceiver {
 
     /// Whoever calls, if it is this migration's source.
     private func callFromSource() -> FrameChannel? {
-        guard let channel = try? accept(within: 0, heeding: stop.ending) else { return nil }
+        guard let connection = try? accept(within: 0, heeding: stop.ending), var channel = try? FrameChannel(connection)
+        else { return nil }
         do throws(MigrationError) {
+            channel = try secured(connection, within: min(patience.connect, Self.greeting), heeding: stop.ending)
             let frame = try channel.receive(
                 within: min(patience.connect, Self.greeting), heeding: stop.ending)
             guard frame.kind == .rejoin else {

@@ -19,6 +19,8 @@ package final class MigrationReceiver {
     let progress: MigrationProgress
     let stop: MigrationStop
     let patience: MigrationPatience
+    /// What keeps the streams safe from others; nil for nothing.
+    package var security: (any StreamSecurity)?
     /// Hears of what was turned away, for the log.
     let report: (String) -> Void
     /// Hears that a machine comes.
@@ -112,8 +114,10 @@ package final class MigrationReceiver {
     /// Waits for a peer that says what it brings, and turns away whoever does not or only asks.
     private func greet() throws(MigrationError) -> Hello {
         while true {
-            let channel = try accept(within: nil)
+            let connection = try accept(within: nil)
+            var channel = try FrameChannel(connection)
             do throws(MigrationError) {
+                channel = try secured(connection)
                 let frame = try channel.receive(within: patience.connect, heeding: stop.event)
                 guard frame.kind == .hello else { throw .violation("\(frame.kind) came where a hello was to come") }
                 let hello = try Hello(frame.payload)
@@ -151,14 +155,31 @@ package final class MigrationReceiver {
         }
     }
 
-    func accept(within milliseconds: Int?, heeding event: EventFD? = nil) throws(MigrationError) -> FrameChannel {
-        let connection: StreamConnection
+    func accept(within milliseconds: Int?, heeding event: EventFD? = nil) throws(MigrationError) -> StreamConnection {
         do throws(StreamFault) {
-            connection = try listener.accept(within: milliseconds, heeding: event ?? stop.event)
+            return try listener.accept(within: milliseconds, heeding: event ?? stop.event)
         } catch {
             throw MigrationError(fault: error, "waiting for a connection at \(listener.address)")
         }
-        return try FrameChannel(connection)
+    }
+
+    /// The frames of a connection, once the peer has shown who it is where it has to.
+    ///
+    /// - Parameters:
+    ///   - milliseconds: how long that may take; nil for as long as a connection may.
+    ///   - event: ends it; nil for the wish that the migration ends.
+    func secured(
+        _ connection: StreamConnection, within milliseconds: Int? = nil, heeding event: EventFD? = nil
+    ) throws(MigrationError) -> FrameChannel {
+        guard let security else { return try FrameChannel(connection) }
+        let stream: any ByteStream
+        do throws(StreamFault) {
+            stream = try security.secure(
+                connection, within: milliseconds ?? patience.connect, heeding: event ?? stop.event)
+        } catch {
+            throw MigrationError(fault: error, "letting a source in")
+        }
+        return try FrameChannel(stream)
     }
 
     /// Makes room for the machine, tells the source to go on, and takes its further streams.
@@ -178,8 +199,9 @@ package final class MigrationReceiver {
         while !missing.isEmpty {
             let now = HostClock.monotonic
             guard now < deadline else { throw MigrationError(.connection, "the peer's further streams did not come") }
-            let channel = try accept(within: Int((deadline - now) / 1_000_000))
+            let connection = try accept(within: Int((deadline - now) / 1_000_000))
             do throws(MigrationError) {
+                let channel = try secured(connection)
                 let frame = try channel.receive(within: patience.connect, heeding: stop.event)
                 let join: Join = try JSONBytes.decode(frame.payload, "a stream's hello")
                 guard frame.kind == .join, join.token == hello.token, missing.remove(join.stream) != nil else {

@@ -107,15 +107,16 @@ package final class MigrationSender {
 
     // MARK: Greeting
 
-    func connect(heeding event: EventFD? = nil) throws(MigrationError) {
-        let connection: StreamConnection
+    func connect(heeding other: EventFD? = nil) throws(MigrationError) {
+        let event = other ?? stop.event
+        let stream: any ByteStream
         do throws(StreamFault) {
-            connection = try StreamConnection.connect(
-                options.address, within: patience.connect, heeding: event ?? stop.event)
+            let connection = try StreamConnection.connect(options.address, within: patience.connect, heeding: event)
+            stream = try options.security?.secure(connection, within: patience.connect, heeding: event) ?? connection
         } catch {
             throw MigrationError(fault: error, "connecting to \(options.address)")
         }
-        channels.append(try FrameChannel(connection))
+        channels.append(try FrameChannel(stream))
     }
 
     private func greet(_ description: Hello) throws(MigrationError) {

@@ -2,7 +2,7 @@ import Host
 import Synchronization
 
 /// How a machine is to be moved.
-package struct SenderOptions: Equatable, Sendable {
+package struct SenderOptions: Sendable {
     /// What becomes of a migration whose time is up while the guest still writes faster than it can be sent.
     package enum TimeUp: Equatable, Sendable {
         /// It is called off.
@@ -26,6 +26,8 @@ package struct SenderOptions: Equatable, Sendable {
     package var mayThrottle = true
     /// The most bytes a second; nil for what the line takes.
     package var bandwidth: UInt64?
+    /// What keeps the streams safe from others; nil for nothing.
+    package var security: (any StreamSecurity)?
     package var patience = MigrationPatience()
     /// Whether the memory follows the machine.
     package var isPostcopy = false

@@ -14,7 +14,7 @@ package struct Frame: Sendable {
 ///
 /// One thread sends and one receives at a time.
 package final class FrameChannel: Sendable {
-    package let connection: StreamConnection
+    package let connection: any ByteStream
     /// Frames so far; relaxed, since one thread at a time counts each.
     private let sent = Atomic<UInt64>(0)
     private let received = Atomic<UInt64>(0)
@@ -22,7 +22,7 @@ package final class FrameChannel: Sendable {
     private let outgoing: ScratchMemory
     private let incoming: ScratchMemory
 
-    package init(_ connection: StreamConnection) throws(MigrationError) {
+    package init(_ connection: any ByteStream) throws(MigrationError) {
         self.connection = connection
         do throws(HostError) {
             outgoing = try ScratchMemory(count: FrameHeader.size + PagesHead.size + PagesHead.chunkSize)

@@ -35,7 +35,7 @@ struct SendMigrationVerb: ParsableCommand {
     @Flag(help: "Show how far it is, also where the output is no terminal.") var progress = false
     @Argument(
         help:
-            "tcp:HOST:PORT or unix:/PATH, or destination_url=URL,downtime_ms=N,timeout_s=N,timeout_strategy=cancel|ignore,connections=N,local=on,memory_mode=precopy|postcopy,reconnect_s=N,auto_converge=off,bandwidth=SIZE,disks=shared|mirror"
+            "tcp:HOST:PORT or unix:/PATH, or destination_url=URL,downtime_ms=N,timeout_s=N,timeout_strategy=cancel|ignore,connections=N,tls_dir=DIRECTORY,local=on,memory_mode=precopy|postcopy,reconnect_s=N,auto_converge=off,bandwidth=SIZE,disks=shared|mirror"
     )
     var config: String
 
@@ -64,7 +64,7 @@ struct ReceiveMigrationVerb: ActionVerb {
         help: ArgumentHelp(
             "Where the image of a disk is here, or is to be made if it comes along.", valueName: "id=path"))
     var disks: [String] = []
-    @Argument(help: "tcp:HOST:PORT or unix:/PATH, or receiver_url=URL") var config: String
+    @Argument(help: "tcp:HOST:PORT or unix:/PATH, or receiver_url=URL,tls_dir=DIRECTORY") var config: String
 
     func body() throws(CtlFailure) -> JSONObject? {
         var body = try MigrationArgument.object(config, .receiveMigration, "receiver_url", verb: "receive-migration")
