@@ -70,9 +70,10 @@ def serve_paths(value, key=""):
             value[name] = f"socket{next(numbers)}"
         elif name == "destination_url" and isinstance(item, str) and not item.startswith("file:"):
             # Nobody listens there, which shows at once.
-            value[name] = "unix:" + SCRATCH + "/nobody"
+            value[name] = "tcp:127.0.0.1:9" if "tls_dir" in value else "unix:" + SCRATCH + "/nobody"
         elif name == "receiver_url" and isinstance(item, str):
-            value[name] = "unix:" + SCRATCH + f"/receiver{next(numbers)}"
+            # No directory that is made up has certificates, so that nobody waits at the former.
+            value[name] = "tcp:127.0.0.1:0" if "tls_dir" in value else "unix:" + SCRATCH + f"/receiver{next(numbers)}"
         elif name == "destination_url":
             value[name] = "file://" + unused_file()
         elif name == "directory_url" and isinstance(item, str):
