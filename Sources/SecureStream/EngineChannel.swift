@@ -75,6 +75,7 @@ final class EngineChannel: Channel, ChannelCore, @unchecked Sendable {
     func end() {
         deactivate()
         pipeline.fireChannelUnregistered()
+        removeHandlers(pipeline: pipeline)
         loop.run()
         closing.succeed(())
         line = nil

@@ -16,7 +16,7 @@ final class TLSEngine {
     }
 
     private let channel: EngineChannel
-    private let handler: NIOSSLHandler
+    let handler: NIOSSLHandler
     private let watch = HandshakeWatch()
 
     /// - Parameter address: the peer's.

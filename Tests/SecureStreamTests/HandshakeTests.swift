@@ -135,6 +135,33 @@ import Testing
         return client.takeOutput()
     }
 
+    /// What belongs to a conversation goes with it, wherever it ended.
+    @Test func nothingIsLeftOfAConversation() throws {
+        for steps in 0..<5 {
+            weak var first: AnyObject?
+            weak var second: AnyObject?
+            try withExtendedLifetime(scratch) {
+                let left = try SecureEnds.client(directory).engine()
+                let right = try SecureEnds.server(directory).engine()
+                (first, second) = (left.handler, right.handler)
+                left.start()
+                right.start()
+                for _ in 0..<steps {
+                    right.feed(left.takeOutput())
+                    left.feed(right.takeOutput())
+                }
+                #expect(left.isEstablished == (steps > 0) && right.isEstablished == (steps > 1))
+                if steps == 4 {
+                    left.seal([1, 2, 3])
+                    right.feed(left.takeOutput())
+                    #expect(right.takeInput(upTo: 9) == [1, 2, 3])
+                    right.peerClosed()
+                }
+            }
+            #expect(first == nil && second == nil, "after \(steps) steps")
+        }
+    }
+
     /// Records of a handshake that no client would send, fed in pieces: the end is told, or waited for.
     @Test func rubbishInAHandshakeIsHarmless() throws {
         let hello = try firstFlight()
