@@ -44,7 +44,7 @@ final class TLSEngine {
     func start() { channel.activate() }
 
     /// Takes what came from the peer.
-    func feed(_ bytes: [UInt8]) { if !channel.isClosed { channel.receive(ByteBuffer(bytes: bytes)) } }
+    func feed(_ bytes: [UInt8]) { if !bytes.isEmpty, !channel.isClosed { channel.receive(ByteBuffer(bytes: bytes)) } }
 
     /// The peer has ended the connection.
     func peerClosed() { channel.deactivate() }
