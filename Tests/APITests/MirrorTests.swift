@@ -10,7 +10,7 @@ import Testing
     private static let slots = 256, stride = 96
 
     /// Two processes that share nothing but a socket, and the files of each.
-    private struct Pair {
+    struct Pair {
         let scratch: ScratchDirectory
         let socket: String
         private static let guest = "mode=disk-log seconds=600"

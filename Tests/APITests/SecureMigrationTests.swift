@@ -60,6 +60,66 @@ import Testing
         }
     }
 
+    /// Memory that follows the guest comes encrypted too, also when it has to be sought again.
+    @Test func memoryFollowsEncrypted() throws {
+        var (first, second) = (try boot(), try TestVMM(selfTest: nil))
+        let mode = #","memory_mode":"Postcopy""#
+        for turn in 0..<2 {
+            let (receiver, url) = try receive(second, mode + tls)
+            let port = try #require(url.split(separator: ":").last.flatMap { UInt16($0) })
+            let line = try Line(
+                .tcp(host: "127.0.0.1", port: 0), to: .tcp(host: "127.0.0.1", port: port), .records)
+            let sender = try RawConnection(first.socket)
+            try sender.send(
+                "PUT", "vm.send-migration",
+                #"{"destination_url":"\#(line.address)","bandwidth":2097152\#(mode)\#(tls)}"#)
+            #expect(
+                Deadline.seconds(30).wait {
+                    (try? first.curl("GET", "vm.migration").json.state.string) == "postcopy"
+                }, "\(first.evidence)")
+            if turn == 1 {
+                for _ in 0..<2 {
+                    sleepThread(.milliseconds(150))
+                    line.cut()
+                }
+            }
+            pair.expectProgress("turn \(turn): \(second.evidence)")
+            #expect(try sender.reply(by: .seconds(60)).status == 204, "\(first.evidence)")
+            #expect(try receiver.reply().status == 204, "\(second.evidence)")
+            let there = try first.expect(200, "GET", "vm.migration").json
+            #expect(there.state.string == "moved" && there.memory_mode.string == "Postcopy")
+            #expect(there.remaining_bytes.int == 0)
+            #expect(try second.state() == "Running" && first.state() == nil)
+            // Each page once around: the guest compares what is in them.
+            let before = pair.count ?? 0
+            #expect(Deadline.seconds(30).wait { (pair.count ?? 0) > before + 2048 }, "\(second.evidence)")
+            swap(&first, &second)
+        }
+    }
+
+    /// Its disks come along encrypted, under the guest that writes to one.
+    @Test(arguments: ["", #","connections":4"#]) func disksMoveEncrypted(_ options: String) throws {
+        let disks = try MirrorTests.Pair()
+        let (first, second) = (try MirrorTests.Pair.vmm(), try MirrorTests.Pair.vmm())
+        try first.put("vm.create", disks.config(disks.scratch.path("serial")))
+        try first.put("vm.boot")
+        #expect(Deadline.seconds(60).wait { ((try? disks.log("a/log").max()) ?? 0) > 300 })
+        let (receiver, url) = try receive(second, #","disks":\#(disks.paths("b"))\#(tls)"#)
+        let body = #"{"destination_url":"\#(url)","disks":"mirror"\#(options)\#(tls)}"#
+        #expect(try first.expect(200, "PUT", "vm.migration.check", body).json.possible.value as? Bool == true)
+        try first.expect(204, "PUT", "vm.send-migration", body)
+        #expect(try receiver.reply().status == 204, "\(second.evidence)")
+        // It goes on with its log before it is looked at.
+        let moved = try disks.log("b/log").max() ?? 0
+        #expect(Deadline.seconds(60).wait { ((try? disks.log("b/log").max()) ?? 0) > moved + 50 })
+        try second.put("vm.pause")
+        let left = try #require(try disks.last("a/log"), "the source's log gaps")
+        let there = try #require(try disks.last("b/log"), "the log gaps or forks")
+        #expect(there > left && left > 300)
+        #expect(try disks.rest("a/log") == disks.rest("b/log"))
+        #expect(try disks.scratch.read("a/data") == disks.scratch.read("b/data"))
+    }
+
     /// Whoever is not let in is told why, the guest goes on, and the destination waits for the one that it wants.
     @Test func strangersAreTurnedAway() throws {
         let (first, second) = (try boot(), try TestVMM(selfTest: nil))

@@ -11,13 +11,33 @@ final class Line: Sendable {
     }
     private let state = Mutex(State())
     private let listener: StreamListener
-    private let target: String
+    private let target: StreamAddress
     private let stop: EventFD
+    private let parts: Parts
 
-    init(_ path: String, to target: String) throws {
-        listener = try StreamListener(.unix(path))
+    /// What goes over as a whole, by how many bytes say how long it is.
+    enum Parts: Int {
+        case frames = 32
+        /// Of TLS. (RFC 8446, 5.1)
+        case records = 5
+
+        /// The bytes behind a head.
+        func length(_ head: [UInt8]) -> Int {
+            switch self {
+            case .frames: (0..<4).reduce(0) { $0 | Int(head[16 + $1]) << (8 * $1) }
+            case .records: Int(head[3]) << 8 | Int(head[4])
+            }
+        }
+    }
+
+    convenience init(_ path: String, to target: String) throws {
+        try self.init(.unix(path), to: .unix(target), .frames)
+    }
+
+    init(_ address: StreamAddress, to target: StreamAddress, _ parts: Parts) throws {
+        listener = try StreamListener(address)
         stop = try EventFD()
-        self.target = target
+        (self.target, self.parts) = (target, parts)
         let thread = try Thread("line") { [listener, stop, weak self] in
             while let client = try? listener.accept(within: nil, heeding: stop) { self?.take(client) }
         }
@@ -28,6 +48,9 @@ final class Line: Sendable {
         stop.signal()
         cut()
     }
+
+    /// Where it begins.
+    var address: StreamAddress { listener.address }
 
     /// Whether nobody gets through, from now on or any more.
     var isBroken: Bool {
@@ -48,30 +71,29 @@ final class Line: Sendable {
     }
 
     private func take(_ client: StreamConnection) {
-        guard !isBroken, let server = try? StreamConnection.connect(.unix(target), within: 2000, heeding: stop) else {
+        guard !isBroken, let server = try? StreamConnection.connect(target, within: 2000, heeding: stop) else {
             client.shutDown()
             return
         }
         state.withLock { $0.connections += [client, server] }
         for (from, to) in [(client, server), (server, client)] {
-            guard let thread = try? Thread("relay", { Self.relay(from, to) }) else { return }
+            guard let thread = try? Thread("relay", { [parts] in Self.relay(parts, from, to) }) else { return }
             state.withLock { $0.threads.append(thread) }
         }
     }
 
-    /// Relays whole frames.
-    private static func relay(_ from: StreamConnection, _ to: StreamConnection) {
+    private static func relay(_ parts: Parts, _ from: StreamConnection, _ to: StreamConnection) {
         defer {
             from.shutDown()
             to.shutDown()
         }
+        let head = parts.rawValue
         guard let room = try? ScratchMemory(count: 4 << 20) else { return }
-        while (try? from.receive(into: room.range.part(0..<32), within: nil)) != nil {
-            let head = room.bytes(0..<32)
-            let length = (0..<4).reduce(0) { $0 | Int(head[16 + $1]) << (8 * $1) }
-            guard length <= (4 << 20) - 32,
-                (try? from.receive(into: room.range.part(32..<32 + length), within: 5000)) != nil,
-                (try? to.send(room.range.part(0..<32 + length), within: 5000)) != nil
+        while (try? from.receive(into: room.range.part(0..<head), within: nil)) != nil {
+            let length = parts.length(room.bytes(0..<head))
+            guard length <= (4 << 20) - head,
+                (try? from.receive(into: room.range.part(head..<head + length), within: 5000)) != nil,
+                (try? to.send(room.range.part(0..<head + length), within: 5000)) != nil
             else { return }
         }
     }
