@@ -10,7 +10,8 @@ let house: [SwiftSetting] = [
 ]
 
 /// Flags for the released executable, which stays below 20 MiB. SwiftPM calls them unsafe: SwiftletClient, and Host
-/// below it, go without, since other packages depend on them.
+/// below it, go without, since other packages depend on them. `release.json`, the toolset that the executable is built
+/// with, has those that dependencies need as well.
 func released(_ flags: [String]) -> SwiftSetting {
     .unsafeFlags(flags, .when(platforms: [.linux], configuration: .release))
 }
