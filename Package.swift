@@ -10,7 +10,7 @@ let house: [SwiftSetting] = [
 ]
 
 /// Flags for the released executable, which stays below 20 MiB. SwiftPM calls them unsafe: SwiftletClient, and Host
-/// below it, go without, since other packages depend on them. `release.json`, the toolset that the executable is built
+/// below it, go without, since other packages depend on them. `toolset.json`, which the executable is built
 /// with, has those that dependencies need as well.
 func released(_ flags: [String]) -> SwiftSetting {
     .unsafeFlags(flags, .when(platforms: [.linux], configuration: .release))
@@ -101,7 +101,7 @@ let package = Package(
                 "Control", "Machine", "Spec", "Host", "KVM", "Snapshot", "SelfTestImage", "SwiftletClient", arguments,
                 logging,
             ],
-            exclude: ["Release/LeftOut.ld"],
+            exclude: ["Release/LeftOut.ld", "Release/toolset.json"],
             swiftSettings: small,
             // Functions with equal code are kept once, also where their address is taken: nothing compares addresses of
             // functions. NIOPosix is left out: NIOHTTP1 depends on it by its manifest (on Linux), not by its code. Were
