@@ -50,5 +50,5 @@ struct Way: Sendable {
     static let tls = Way(name: "TLS", isEncrypted: true)
 
     /// All of them, each in turn.
-    static let all = [plain, connections, local, postcopy, mirror]
+    static let all = [plain, tls, connections, local, postcopy, mirror]
 }
