@@ -70,6 +70,12 @@ package enum Directory {
         }
     }
 
+    /// The directory that a path's last part is in.
+    package static func parent(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+
     /// Whether something has this name, a symbolic link that leads nowhere included.
     package static func exists(_ path: String) -> Bool { FileIdentity(path) != nil }
 
@@ -88,6 +94,14 @@ extension FileDescriptor {
         while fsync(raw) != 0 {
             let errno = Errno.current
             if errno != .interrupted { throw HostError("write to its disk", path, errno) }
+        }
+    }
+
+    /// Waits until the file's bytes, and what it takes to find them, are on their disk (fdatasync(2)).
+    package borrowing func syncBytes() throws(Errno) {
+        while fdatasync(raw) != 0 {
+            let errno = Errno.current
+            if errno != .interrupted { throw errno }
         }
     }
 

@@ -46,9 +46,7 @@ extension DiskImage {
     }
 
     /// Brings everything written so far to stable storage.
-    func flush() throws(Errno) {
-        guard fdatasync(file.raw) == 0 else { throw Errno.current }
-    }
+    func flush() throws(Errno) { try file.syncBytes() }
 
     /// Gives the space of a range back; it reads as zeroes or as before afterwards.
     func discard(_ offset: UInt64, _ count: UInt64) throws(Errno) {

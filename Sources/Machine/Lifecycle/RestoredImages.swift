@@ -28,7 +28,7 @@ extension VMM {
         for (what, file) in files {
             // The file itself, where it is there, or the directory that it would be made in.
             let place = (try? Directory.resolved(file)) ?? file
-            let parent = place.lastIndex(of: "/").map { String(place[..<$0]) } ?? "."
+            let parent = Directory.parent(of: place)
             guard directories.contains((try? Directory.resolved(parent)) ?? parent) else { continue }
             throw VMError(
                 .invalid,

@@ -42,7 +42,7 @@ package final class ArrivingDisks: Sendable {
                 reasons += error.reasons
                 continue
             }
-            guard let (system, free) = space(IncomingImage.parent(path)) else { continue }
+            guard let (system, free) = space(Directory.parent(of: path)) else { continue }
             let before = needed[system]?.bytes ?? 0
             needed[system] = (before &+ disk.dataBytes, free, path)
         }

@@ -26,12 +26,4 @@ extension FileDescriptor {
             done += part
         }
     }
-
-    /// Waits until the file's bytes, and what it takes to find them, are on their disk (fdatasync(2)).
-    borrowing func syncBytes() throws(Errno) {
-        while fdatasync(raw) != 0 {
-            let errno = Errno.current
-            if errno != .interrupted { throw errno }
-        }
-    }
 }

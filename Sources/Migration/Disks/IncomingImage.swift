@@ -149,7 +149,7 @@ final class IncomingImage: Sendable {
         }
         stage.withLock { $0 = .named }
         do throws(HostError) {
-            let parent = Self.parent(path)
+            let parent = Directory.parent(of: path)
             try Directory.open(parent).sync(path: parent)
         } catch {
             // Some file systems cannot sync a directory, and keep what is in it all the same.
@@ -178,10 +178,4 @@ final class IncomingImage: Sendable {
     }
 
     deinit { discard() }
-
-    /// The directory that a path's last part is in.
-    static func parent(_ path: String) -> String {
-        guard let slash = path.lastIndex(of: "/") else { return "." }
-        return slash == path.startIndex ? "/" : String(path[..<slash])
-    }
 }

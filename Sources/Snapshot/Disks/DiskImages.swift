@@ -102,8 +102,7 @@ package enum DiskImageFile {
                     "cannot make the disk \"\(disk)\": \(operation): \(errno)")
         }
         if Directory.exists(path) { throw failure(.exists, "") }
-        let parent = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
-        let draft = "\(parent).\(String(UInt64.random(in: 0 ... .max), radix: 36)).incomplete"
+        let draft = "\(Directory.parent(of: path))/.\(String(UInt64.random(in: 0 ... .max), radix: 36)).incomplete"
         let target: OwnedFile
         do throws(HostError) { target = OwnedFile(try FileDescriptor.createNew(draft)) } catch {
             throw failure(error.errno, "create it")
