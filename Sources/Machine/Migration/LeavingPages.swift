@@ -15,11 +15,7 @@ final class LeavingPages: Sendable {
     /// Notes pages, if any are to be noted.
     func add(_ more: [UInt64]) {
         words.withLock { words in
-            guard var all = words else { return }
-            words = nil
-            if all.count < more.count { all += [UInt64](repeating: 0, count: more.count - all.count) }
-            for (index, word) in more.enumerated() { all[index] |= word }
-            words = all
+            _ = words?.unite(more)
         }
     }
 

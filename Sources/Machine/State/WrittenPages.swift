@@ -42,13 +42,7 @@ final class WrittenPages: Sendable {
     /// Notes pages, if any are to be noted.
     func add(_ words: [UInt64]) {
         state.withLock { state in
-            guard var next = state, next.restored == nil else { return }
-            state = nil
-            if next.words.count < words.count {
-                next.words += [UInt64](repeating: 0, count: words.count - next.words.count)
-            }
-            for (index, word) in words.enumerated() { next.words[index] |= word }
-            state = next
+            if state?.restored == nil { state?.words.unite(words) }
         }
     }
 }
