@@ -1,4 +1,5 @@
 import Host
+import Logging
 import Migration
 import SecureStream
 import Snapshot
@@ -100,7 +101,7 @@ extension VMM {
         let sending = try Self.options(request)
         let machine = try leaving(request)
         let (controller, logger, emit) = (controller, logger, options.emit)
-        let endsProcess = !options.survivesGuest
+        let farewell = SourceFarewell(self, machine)
         let hook = options.migrationHook.map { MigrationHook(path: $0) }
         let words = VMCommand.sendMigration(request).words
         let report = MigrationReport(
@@ -133,12 +134,9 @@ extension VMM {
             controller.migration.finish()
             switch outcome {
             case .moved:
-                let now = progress.now
-                logger.info("the VM has moved", metadata: ["downtime_ms": "\(now.downtime ?? 0)"])
-                if sending.isPostcopy { emit(.postcopyMigrationCompleted, [:]) }
-                emit(.migrationFinished, [:])
+                farewell.moved(progress.now)
                 reply(.success(.done))
-                if endsProcess { controller.end() }
+                farewell.endProcess()
             case .returned(let error, let stuck):
                 var chain = error.reasons
                 if let stuck {
@@ -149,18 +147,14 @@ extension VMM {
                 emit(.migrationFailed, [:])
                 reply(.failure(VMError(error.kind == .invalid ? .invalid : .failed, chain).during(words)))
             case .stranded(let error):
-                let chain = MigrationReport.stranded(error, token: machine.token)
-                logger.error("\(chain.joined(separator: "; "))")
-                emit(.migrationFailed, ["token": machine.token])
+                let chain = farewell.waits(MigrationReport.stranded(error, token: machine.token))
                 reply(.failure(VMError(.failed, chain).during(words)))
             case .unresolved(let error):
-                let chain = [
+                let chain = farewell.waits([
                     "the destination did not answer to the commit: \(error)",
                     "the VM stands still here, and whether it runs there has to be looked up: GET vm.migration there, of "
                         + "token \(machine.token); then vm.migration.resolve here",
-                ]
-                logger.error("\(chain.joined(separator: "; "))")
-                emit(.migrationFailed, ["token": machine.token])
+                ])
                 reply(.failure(VMError(.failed, chain).during(words)))
             }
         }
@@ -284,6 +278,39 @@ extension VMM {
                 reply(.failure(VMError(error.kind == .invalid ? .invalid : .failed, error.reasons).during(words)))
             }
         }
+    }
+}
+
+/// Tells of a migration's end at the source, on the migration's thread.
+struct SourceFarewell: Sendable {
+    private let controller: VMController
+    private let logger: Logger
+    private let emit: VMEventHandler
+    private let token: String
+    private let endsProcess: Bool
+
+    init(_ vmm: VMM, _ machine: LeavingMachine) {
+        (controller, logger, emit) = (vmm.controller, vmm.logger, vmm.options.emit)
+        (token, endsProcess) = (machine.token, !vmm.options.survivesGuest)
+    }
+
+    func moved(_ report: MigrationReport) {
+        logger.info("the VM has moved", metadata: ["downtime_ms": "\(report.downtime ?? 0)"])
+        if report.isPostcopy { emit(.postcopyMigrationCompleted, [:]) }
+        emit(.migrationFinished, [:])
+    }
+
+    /// Ends the process, unless it outlives its guests.
+    func endProcess() { if endsProcess { controller.end() } }
+
+    /// The machine waits for a person's word.
+    ///
+    /// - Returns: the words.
+    @discardableResult
+    func waits(_ chain: [String]) -> [String] {
+        logger.error("\(chain.joined(separator: "; "))")
+        emit(.migrationFailed, ["token": token])
+        return chain
     }
 }
 

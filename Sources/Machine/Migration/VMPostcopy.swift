@@ -20,8 +20,8 @@ extension VMM {
         (report.totalBytes, report.remainingBytes, report.downtime) = (
             last.totalBytes, last.remainingBytes, last.downtime
         )
-        let (controller, logger, emit) = (controller, logger, self.options.emit)
-        let endsProcess = !self.options.survivesGuest
+        let (controller, emit) = (controller, self.options.emit)
+        let farewell = SourceFarewell(self, machine)
         try controller.migration.begin(report) { progress, stop in
             emit(.migrationStarted, ["token": machine.token])
             let sender = MigrationSender(
@@ -31,14 +31,10 @@ extension VMM {
             controller.migration.finish()
             switch outcome {
             case .moved:
-                logger.info("the VM has moved")
-                emit(.postcopyMigrationCompleted, [:])
-                emit(.migrationFinished, [:])
-                if endsProcess { controller.end() }
+                farewell.moved(progress.now)
+                farewell.endProcess()
             case .stranded(let error), .unresolved(let error), .returned(let error, _):
-                let chain = MigrationReport.stranded(error, token: machine.token)
-                logger.error("\(chain.joined(separator: "; "))")
-                emit(.migrationFailed, ["token": machine.token])
+                farewell.waits(MigrationReport.stranded(error, token: machine.token))
             }
         }
     }
