@@ -57,20 +57,20 @@ final class APIConnection {
     /// What the client sent after an upgrade and nobody has taken.
     var input: [UInt8] = []
     var closesAfterOutput = false
-    private let stream: UnixStream
+    let stream: UnixStream
     private var output: [UInt8] = []
     private var outputStart = 0
     private var outputIsBroken = false
     /// The client sends nothing more; it has closed altogether, so that epoll would report it again and again.
-    private var inputEnded = false, hasHungUp = false
+    var inputEnded = false, hasHungUp = false
     private var requestCount: UInt64 = 0
-    private var isRegistered = false
-    private var registered: Epoll.Interest = []
+    var isRegistered = false
+    var registered: Epoll.Interest = []
     /// Times (monotonic, ns) of the last byte in, the last byte out, and the first byte of what is being received.
     private(set) var lastInput: UInt64
     /// When a receiver was last asked for room that it did not have.
-    private var roomAsked: UInt64?
-    private var lastOutput: UInt64 = 0, requestStart: UInt64 = 0, lingerStart: UInt64 = 0
+    var roomAsked: UInt64?
+    var lastOutput: UInt64 = 0, requestStart: UInt64 = 0, lingerStart: UInt64 = 0
 
     init(id: UInt64, _ stream: consuming UnixStream, _ context: ConnectionContext) {
         self.id = id
@@ -95,7 +95,7 @@ final class APIConnection {
         case .streaming, .upgraded, .closed: return nil
         }
     }
-    private var hasOutput: Bool { outputStart < output.count }
+    var hasOutput: Bool { outputStart < output.count }
 
     // MARK: Events
 
@@ -324,85 +324,5 @@ final class APIConnection {
         exchange = nil
         codec?.close()
         codec = nil
-    }
-
-    // MARK: Waiting
-
-    private var interest: Epoll.Interest {
-        var interest: Epoll.Interest = hasOutput ? .writable : []
-        switch phase {
-        case .open: if exchange == nil, !hasOutput, !inputEnded { interest.insert(.readable) }
-        case .upgraded(_, let receiver):
-            if input.isEmpty, !inputEnded, receiver.room > 0 { interest.insert(.readable) }
-        case .lingering: interest.insert(.readable)
-        case .streaming, .closed: break
-        }
-        return interest
-    }
-
-    /// Has epoll report what this connection waits for, and nothing once the client has closed: that would be reported
-    /// without end.
-    func updateInterest(_ epoll: borrowing Epoll) {
-        roomAsked = waitsForRoom ? roomAsked ?? HostClock.monotonic : nil
-        if isClosed || hasHungUp {
-            if isRegistered { epoll.remove(stream.raw) }
-            isRegistered = false
-            return
-        }
-        let wanted = interest
-        if isRegistered, wanted == registered { return }
-        do {
-            if isRegistered {
-                try epoll.modify(stream.raw, wanted, token: id)
-            } else {
-                try epoll.add(stream.raw, wanted, token: id)
-            }
-            (isRegistered, registered) = (true, wanted)
-        } catch {
-            context.shared.logger.warning("API connection \(id): \(error)")
-            close()
-        }
-    }
-
-    /// When `expire` is due (monotonic, ns); nil while this connection may wait for ever.
-    var deadline: UInt64? {
-        switch phase {
-        case .closed: return nil
-        case .lingering: return lingerStart + limits.linger
-        case .upgraded:
-            let look = roomAsked.map { $0 + 100_000_000 }
-            return [look, patienceEnd].compactMap(\.self).min()
-        case _ where hasOutput: return patienceEnd
-        case .open:
-            guard exchange == nil, codec?.isMidRequest == true else { return nil }
-            return min(lastInput + limits.requestIdle, requestStart + limits.requestTotal)
-        case .streaming: return nil
-        }
-    }
-
-    /// When the server waits no longer for a client that does not read, or that is gone while its bytes wait for room.
-    private var patienceEnd: UInt64? {
-        hasOutput || hasHungUp ? (hasOutput ? lastOutput : lastInput) + limits.replyIdle : nil
-    }
-
-    /// Whether the client has bytes for a receiver that takes none.
-    private var waitsForRoom: Bool {
-        guard case .upgraded(_, let receiver) = phase else { return false }
-        return !input.isEmpty || !inputEnded && receiver.room <= 0
-    }
-
-    /// The deadline has passed.
-    func expire() {
-        switch phase {
-        case .upgraded where HostClock.monotonic < patienceEnd ?? .max: roomAsked = nil
-        case .open where !hasOutput:
-            metrics.add(metrics.timedOut)
-            codec?.timeOut()
-        case .lingering: close()
-        default:
-            metrics.add(metrics.timedOut)
-            close()
-        }
-        advance()
     }
 }
