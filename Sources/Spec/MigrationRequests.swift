@@ -109,14 +109,7 @@ package struct ReceiveMigrationRequest: Sendable, Equatable {
         try RequestReading.parse(bytes) { reader in
             var request = ReceiveMigrationRequest(
                 receiver: reader.requiredText("receiver_url", "unix:/PATH or tcp:HOST:PORT"))
-            for card in reader.sections("net_fds") {
-                let id = card.requiredText("id", "the id of a network interface")
-                // The numbers that their sender has them by say nothing here but how many there are.
-                let listed = card.items("fds").count
-                let count = card.integer("num_fds", 1...Int(Limits.netQueues.upperBound / 2)) ?? listed
-                card.finish(["id", "num_fds", "fds"])
-                request.net.append(RestoreRequest.NetDescriptors(id: id, count: count))
-            }
+            request.net = RestoreRequest.NetDescriptors.list(reader)
             request.tlsDirectory = reader.tlsDirectory(for: request.receiver)
             // As the source says; clients of Cloud Hypervisor say it at both ends.
             let _: SendMigrationRequest.MemoryMode? = reader.choice("memory_mode")

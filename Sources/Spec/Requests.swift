@@ -159,6 +159,18 @@ package struct RestoreRequest: Sendable, Equatable {
         package var count: Int
 
         package init(id: String, count: Int) { (self.id, self.count) = (id, count) }
+
+        /// Those of a request (`net_fds`).
+        static func list(_ reader: SectionReader) -> [NetDescriptors] {
+            reader.sections("net_fds").map { card in
+                let id = card.requiredText("id", "the id of a network interface")
+                // The numbers that their sender has them by say nothing here but how many there are.
+                let listed = card.items("fds").count
+                let count = card.integer("num_fds", 1...Int(Limits.netQueues.upperBound / 2)) ?? listed
+                card.finish(["id", "num_fds", "fds"])
+                return NetDescriptors(id: id, count: count)
+            }
+        }
     }
 
     /// The snapshot's directory.
@@ -240,14 +252,7 @@ package struct RestoreRequest: Sendable, Equatable {
         resume = reader.bool("resume", default: false)
         memoryMode = reader.choice("memory_restore_mode", default: .copy)
         prefetch = reader.bool("prefetch", default: true)
-        for card in reader.sections("net_fds") {
-            let id = card.requiredText("id", "the id of a network interface")
-            // The numbers that their sender has them by say nothing here but how many there are.
-            let listed = card.items("fds").count
-            let count = card.integer("num_fds", 1...Int(Limits.netQueues.upperBound / 2)) ?? listed
-            card.finish(["id", "num_fds", "fds"])
-            net.append(NetDescriptors(id: id, count: count))
-        }
+        net = NetDescriptors.list(reader)
         overrides = reader.section("overrides").map { RestoreOverrides($0) }
         disks = reader.choice("disks")
         if prefault, memoryMode == .onDemand {
