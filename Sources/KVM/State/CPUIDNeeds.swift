@@ -31,19 +31,8 @@ package enum CPUIDNeeds {
         }
     }
 
-    /// What of that a host that supports these leaves does not have, in words: `CPUID leaf 0x7 ebx bits 5, 16`.
-    package static func missing(_ needs: [SnapshotNeeds.CPUIDWord], in supported: [CPUIDEntry]) -> [String] {
-        needs.compactMap { word in
-            let missing = word.bits & ~value(word.leaf, word.subleaf, word.register, supported)
-            guard missing != 0 else { return nil }
-            let bits = (0..<32).filter { missing >> UInt32($0) & 1 == 1 }.map(String.init).joined(separator: ", ")
-            let leaf = "0x" + String(word.leaf, radix: 16) + (word.subleaf > 0 ? ".\(word.subleaf)" : "")
-            return
-                "CPUID leaf \(leaf) \(word.register.rawValue) \(missing.nonzeroBitCount > 1 ? "bits" : "bit") \(bits)"
-        }
-    }
-
-    private static func value(
+    /// A register of a leaf and subleaf; 0 where there is no such leaf.
+    package static func value(
         _ leaf: UInt32, _ subleaf: UInt32, _ register: SnapshotNeeds.Register, _ leaves: [CPUIDEntry]
     ) -> UInt32 {
         guard let entry = leaves.first(where: { $0.function == leaf && $0.index == subleaf }) else { return 0 }

@@ -236,19 +236,19 @@ extension VMM {
     /// What of a guest's needs this host does not have, in words.
     static func missing(_ needs: SnapshotNeeds) throws(KVMError) -> [String] {
         let system = try KVMSystem()
-        var missing = CPUIDNeeds.missing(needs.cpuid, in: try system.supportedCPUID())
-        for name in needs.kvm {
-            let known = (KVMCapability.required + KVMCapability.optional + [.specialRegisters2, .xsave])
-                .first { $0.name == name }
-            if known.map({ system.value(of: $0) == 0 }) ?? true { missing.append(name) }
+        let supported = try system.supportedCPUID()
+        return needs.missing {
+            CPUIDNeeds.value($0, $1, $2, supported)
+        } hasCapability: { name in
+            let known = KVMCapability.required + KVMCapability.optional + [.specialRegisters2, .xsave]
+            return known.contains { $0.name == name && system.value(of: $0) != 0 }
         }
-        return missing
     }
 
-    /// Takes over the queues that came for the VM's network interfaces.
-    func adopt(
-        _ descriptors: ReceivedDescriptors, _ cards: [RestoreRequest.NetDescriptors], _ plan: MachinePlan
-    ) throws -> [String: AdoptedTaps] {
+    /// Refuses a request that names more descriptors than came, or fewer.
+    static func checkCount(
+        _ descriptors: ReceivedDescriptors, _ cards: [RestoreRequest.NetDescriptors]
+    ) throws(VMError) {
         let wanted = cards.reduce(0) { $0 + $1.count }
         guard wanted == descriptors.count else {
             throw VMError(
