@@ -76,6 +76,22 @@ package enum Directory {
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
+    /// Removes directories that processes which ended before they could have left: those that nobody has locked.
+    ///
+    /// - Parameters:
+    ///   - age: the seconds after the last change at which one may be taken for such.
+    ///   - isOne: whether it may be one, by its name.
+    package static func removeStale(in parent: String, age: Int64 = .min, where isOne: (String) -> Bool) {
+        for name in (try? entries(parent)) ?? [] where isOne(name) {
+            let path = "\(parent)/\(name)"
+            guard let stale = try? open(path), let status = try? stale.status(),
+                HostClock.realTime.seconds - status.modified / 1_000_000_000 > age,
+                (try? stale.tryLock(path: path)) == true
+            else { continue }
+            try? removeWithFiles(path)
+        }
+    }
+
     /// Whether something has this name, a symbolic link that leads nowhere included.
     package static func exists(_ path: String) -> Bool { FileIdentity(path) != nil }
 

@@ -12,16 +12,8 @@ enum ForkTemplate {
     ///
     /// - Parameter base: the directory that they lie in.
     static func removeStale(in base: String) {
-        for name in (try? Directory.entries(base)) ?? [] {
-            guard name.hasPrefix(prefix) || (name.hasPrefix(".\(prefix)") && name.hasSuffix(".incomplete")) else {
-                continue
-            }
-            let path = "\(base)/\(name)"
-            guard let directory = try? Directory.open(path), let status = try? directory.status(),
-                HostClock.realTime.seconds - status.modified / 1_000_000_000 > age,
-                (try? directory.tryLock(path: path)) == true
-            else { continue }
-            try? Directory.removeWithFiles(path)
+        Directory.removeStale(in: base, age: age) { name in
+            name.hasPrefix(prefix) || name.hasPrefix(".\(prefix)") && name.hasSuffix(".incomplete")
         }
     }
 }

@@ -59,13 +59,9 @@ struct TemporaryDirectory: ~Copyable, Sendable {
     /// Removes what dead writers have left: nobody holds its lock.
     private static func removeStale(for target: SnapshotTarget) {
         let prefix = prefix(target)
-        for name in (try? Directory.entries(target.parent)) ?? [] {
-            guard name.hasPrefix(prefix), name.hasSuffix(suffix),
-                !name.dropFirst(prefix.count).dropLast(suffix.count).contains(".")
-            else { continue }
-            let path = "\(target.parent)/\(name)"
-            guard let stale = try? Directory.open(path), (try? stale.tryLock(path: path)) == true else { continue }
-            try? Directory.removeWithFiles(path)
+        Directory.removeStale(in: target.parent) { name in
+            name.hasPrefix(prefix) && name.hasSuffix(suffix)
+                && !name.dropFirst(prefix.count).dropLast(suffix.count).contains(".")
         }
     }
 }
