@@ -27,6 +27,15 @@ package struct MachinePlanner {
         MACAddress.random().bytes
     }
 
+    /// Chooses the ids and addresses that a configuration leaves open, and plans its machine.
+    func plan(
+        completing config: inout VMConfig, _ names: inout DeviceNames
+    ) throws(MachineError) -> MachinePlan {
+        config.assignIDs(&names)
+        config.assignMACs()
+        return try plan(config)
+    }
+
     /// Plans the machine of a configuration.
     package func plan(_ source: VMConfig) throws(MachineError) -> MachinePlan {
         var config = source

@@ -40,12 +40,9 @@ final class TestMachine {
     ///
     /// - Parameter change: of the saved state before it is used.
     init(_ given: VMConfig, _ commandLine: String = "", from saved: Saved? = nil) throws {
-        var config = given
-        var names = DeviceNames()
-        config.assignIDs(&names)
-        config.assignMACs()
+        var (config, names) = (given, DeviceNames())
+        var plan = try MachinePlanner().plan(completing: &config, &names)
         self.config = config
-        var plan = try MachinePlanner().plan(config)
         let document = try saved?.document
         if let document { plan = try plan.placed(as: document.read(SavedMachine.self, of: StateName.machine)) }
         let heard = heard

@@ -74,11 +74,8 @@ extension VMM {
     /// - Parameter goesOn: whether the guest comes from elsewhere: the consoles' files keep what is in them.
     func create(_ parsed: ParsedConfig, goesOn: Bool = false) throws {
         guard vm == nil else { throw VMError(.failed, ["VM is already created"]) }
-        var config = parsed.config
-        var names = DeviceNames()
-        config.assignIDs(&names)
-        config.assignMACs()
-        let plan = try MachinePlanner().plan(config)
+        var (config, names) = (parsed.config, DeviceNames())
+        let plan = try MachinePlanner().plan(completing: &config, &names)
         try SharedFiles.refuse(plan, options.files)
         logger.info("the machine is planned", metadata: ["pci": "\(plan.devices.count)"])
         let (logger, mailbox) = (logger, controller.mailbox)

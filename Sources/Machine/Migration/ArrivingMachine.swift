@@ -105,11 +105,8 @@ final class ArrivingMachine: MigrationSink {
     }
 
     private static func plan(_ parsed: ParsedConfig) throws -> MachinePlan {
-        var config = parsed.config
-        var names = DeviceNames()
-        config.assignIDs(&names)
-        config.assignMACs()
-        return try MachinePlanner().plan(config)
+        var (config, names) = (parsed.config, DeviceNames())
+        return try MachinePlanner().plan(completing: &config, &names)
     }
 
     // MARK: Arriving
