@@ -36,7 +36,7 @@ extension VMM {
         var contents = SnapshotContents(
             writer: options.writer, config: Array(vm.config.json.text().utf8), state: try state.encoded(),
             needs: instance.needs)
-        contents.parent = parent
+        contents.parent = parent?.place
         contents.disks = backends.plan.devices.compactMap { device in
             guard case .block(let options, _) = device.kind else { return nil }
             return SnapshotDisk(id: device.id, path: options.path)
@@ -46,7 +46,7 @@ extension VMM {
             for disk in contents.disks { contents.images[disk.id] = disk.path }
             contents.isCancelled = { [controller] in controller.isEnding }
         }
-        let written = try parent.map { try instance.pagesWrittenSinceSnapshot($0) }
+        let written = try parent.map { try instance.pagesWrittenSinceSnapshot($0.chain) }
         let writer = try SnapshotWriter(request.path, replacesEmptyDirectory: true)
         try writer.write(contents, memory: LiveMemory(instance.memory.snapshotRegions, dirty: written))
         let manifest = try writer.commit()
@@ -63,10 +63,12 @@ extension VMM {
         emit(.snapshotted)
     }
 
-    /// The snapshot that a diff builds upon.
+    /// The snapshot that a diff builds upon, with all that it builds upon itself.
     ///
     /// - Throws: when there is none, or it is no longer where it was.
-    private func diffParent(_ instance: MachineInstance) throws -> SnapshotContents.Parent {
+    private func diffParent(
+        _ instance: MachineInstance
+    ) throws -> (place: SnapshotContents.Parent, chain: SnapshotChain) {
         guard let parent = instance.writtenPages.parent else {
             throw VMError(
                 .failed,
@@ -75,10 +77,10 @@ extension VMM {
                         + "was restored from, and there is none; take one with the type Full first"
                 ])
         }
-        let found: String
+        let chain: SnapshotChain
         do throws(SnapshotError) {
             // All that it builds upon has to be there: nobody could restore the diff otherwise.
-            found = try SnapshotChain(opening: parent.directory).manifest.id
+            chain = try SnapshotChain(opening: parent.directory)
         } catch {
             throw VMError(
                 VMError(error).kind,
@@ -87,6 +89,7 @@ extension VMM {
                         + "Full", error.description,
                 ])
         }
+        let found = chain.manifest.id
         guard found == parent.id else {
             throw VMError(
                 .failed,
@@ -95,7 +98,7 @@ extension VMM {
                         + "there; bring that one back or take one with the type Full"
                 ])
         }
-        return parent
+        return (parent, chain)
     }
 
     // MARK: Restoring

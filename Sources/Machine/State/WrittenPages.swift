@@ -72,10 +72,10 @@ extension MachineInstance {
     /// The pages that were written since the snapshot that a diff builds upon, for each region of the RAM. They stay noted
     /// until the next `noteWrites`.
     ///
-    /// - Parameter parent: where that snapshot is.
-    func pagesWrittenSinceSnapshot(_ parent: SnapshotContents.Parent) throws -> [[UInt64]] {
+    /// - Parameter parent: that snapshot.
+    func pagesWrittenSinceSnapshot(_ parent: SnapshotChain) throws -> [[UInt64]] {
         if let restored = writtenPages.restored {
-            return try SnapshotChain(opening: parent.directory).changedPages(of: memory.snapshotRegions, restored)
+            return try parent.changedPages(of: memory.snapshotRegions, restored)
         }
         dirtyMeter.add(pages: try takeLog())
         return memory.bitmapsByRegion(writtenPages.words)
