@@ -45,6 +45,20 @@ extension MachineInstance {
     /// The ids of the devices that the guest was asked to let go and that are still there.
     var pendingRemovals: [String] { slots.pendingRemovals }
 
+    /// Refuses what a machine cannot do while a device is on its way out.
+    ///
+    /// - Parameter first: what is to be done before the guest can let it go.
+    func refuseRemovals(_ first: String = "") throws(VMError) {
+        let leaving = pendingRemovals
+        guard !leaving.isEmpty else { return }
+        throw VMError(
+            .failed,
+            [
+                "the guest was asked to let \(leaving.joined(separator: ", ")) go and still has it; \(first)wait for the event "
+                    + "device-removed"
+            ])
+    }
+
     /// Takes apart the device in a slot that the guest let go, and closes its backend.
     ///
     /// - Returns: its id; nil when that was done already.

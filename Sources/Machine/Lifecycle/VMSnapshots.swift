@@ -20,15 +20,7 @@ extension VMM {
         guard let vm, let backends = vm.backends, vm.isPaused else {
             throw VMError(.failed, ["VM is not paused: pause it first"])
         }
-        let leaving = instance.pendingRemovals
-        guard leaving.isEmpty else {
-            throw VMError(
-                .failed,
-                [
-                    "the guest was asked to let \(leaving.joined(separator: ", ")) go and still has it; resume the VM and "
-                        + "wait for the event device-removed"
-                ])
-        }
+        try instance.refuseRemovals("resume the VM and ")
         let parent = request.kind == .diff ? try diffParent(instance) : nil
         emit(.snapshotting)
         try vm.paging?.finish()
@@ -257,6 +249,13 @@ extension VMM {
             throw VMError(
                 .invalid, ["$.net_fds: \(wanted) descriptors are named and \(descriptors.count) came with the request"])
         }
+    }
+
+    /// Takes over the queues that came for the VM's network interfaces.
+    func adopt(
+        _ descriptors: ReceivedDescriptors, _ cards: [RestoreRequest.NetDescriptors], _ plan: MachinePlan
+    ) throws -> [String: AdoptedTaps] {
+        try Self.checkCount(descriptors, cards)
         var taps: [String: AdoptedTaps] = [:]
         for (index, card) in cards.enumerated() {
             let place = "$.net_fds[\(index)]"

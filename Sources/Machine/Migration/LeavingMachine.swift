@@ -54,7 +54,7 @@ final class LeavingMachine: MigrationSource {
         let list = try leavingDisks?.list()
         return try onControl { vmm, vm in
             guard let instance = vm.instance, let backends = vm.backends else { throw VMError.notBooted }
-            try Self.refuseRemovals(instance)
+            try instance.refuseRemovals()
             var hello = Hello(
                 token: token, writer: writer, config: vm.config.json.text(), needs: instance.needs,
                 states: MovedState.written)
@@ -74,17 +74,6 @@ final class LeavingMachine: MigrationSource {
     private func checkDisks(_ vm: CreatedVM) throws(MigrationError) {
         guard let leavingDisks, !leavingDisks.areAll(of: vm) else { return }
         throw MigrationError(.machine, "the guest let go of a disk while it was copied")
-    }
-
-    private static func refuseRemovals(_ instance: MachineInstance) throws(VMError) {
-        let leaving = instance.pendingRemovals
-        guard !leaving.isEmpty else { return }
-        throw VMError(
-            .failed,
-            [
-                "the guest was asked to let \(leaving.joined(separator: ", ")) go and still has it; wait for the event "
-                    + "device-removed"
-            ])
     }
 
     var regions: [MemoryRegion] { instance.memory.snapshotRegions }
@@ -107,7 +96,7 @@ final class LeavingMachine: MigrationSource {
     func pause() throws(MigrationError) {
         if wasPaused { return }
         try onControl { [self, instance] vmm, vm in
-            try Self.refuseRemovals(instance)
+            try instance.refuseRemovals()
             try checkDisks(vm)
             try instance.pause()
             vm.isPaused = true

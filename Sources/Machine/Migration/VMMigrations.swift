@@ -225,11 +225,7 @@ extension VMM {
         let address = try Self.address(request.receiver, "receiver_url")
         let security = try Self.security(request.tlsDirectory, .server)
         guard vm == nil else { throw VMError(.failed, ["VM is already created"]) }
-        let wanted = request.net.reduce(0) { $0 + $1.count }
-        guard wanted == descriptors.count else {
-            throw VMError(
-                .invalid, ["$.net_fds: \(wanted) descriptors are named and \(descriptors.count) came with the request"])
-        }
+        try Self.checkCount(descriptors, request.net)
         guard !controller.migration.isBusy else { throw VMError(.failed, ["another migration is under way"]) }
         let listener: StreamListener
         do throws(HostError) { listener = try StreamListener(address, backlog: 160) } catch {
