@@ -186,11 +186,10 @@ import Testing
 
     @Test func aTimeoutEndsTheWaiting() async throws {
         let fake = try FakeVMM { _ in [.hold] }
-        let started = ContinuousClock.now
         let error = try await error { () throws(VMMClientError) in
             try await VMMClient(socketPath: fake.path, timeout: .milliseconds(100)).ping()
         }
-        #expect(error.kind == .timeout && started.duration(to: .now) < .seconds(20))
+        #expect(error.kind == .timeout)
         let endless = try await self.error { () throws(VMMClientError) in
             try await VMMClient(socketPath: fake.path, timeout: .seconds(-5)).ping()
         }
