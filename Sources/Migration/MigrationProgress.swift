@@ -117,6 +117,8 @@ package struct MigrationPatience: Equatable, Sendable {
     package var connect = 10_000
     /// For one frame, or for its answer, while the guest runs.
     package var frame = 30_000
+    /// For the source to look at memory that holds nothing, of which nothing need go over: well below `frame`.
+    package var breath = 5000
     /// For one answer while the guest stands still.
     package var handover = 15_000
     /// For the source to get its disks and interfaces back from a destination that failed.
@@ -132,7 +134,7 @@ package struct MigrationPatience: Equatable, Sendable {
 
     package init() {}
 
-    /// The same for everything.
+    /// The same for everything that one end waits for the other.
     package init(all milliseconds: Int) {
         (connect, frame, handover) = (milliseconds, milliseconds, milliseconds)
         (takeBack, commit) = (milliseconds, milliseconds)

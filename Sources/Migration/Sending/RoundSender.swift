@@ -15,7 +15,7 @@ final class RoundSender: Sendable {
     private let progress: MigrationProgress
     private let stop: MigrationStop
     let limit: BandwidthLimit?
-    private let patience: Int
+    private let patience: MigrationPatience
 
     init(
         _ regions: [MemoryRegion], _ channels: [FrameChannel], _ options: SenderOptions, _ progress: MigrationProgress,
@@ -23,7 +23,7 @@ final class RoundSender: Sendable {
     ) {
         (self.regions, self.channels, self.progress, self.stop) = (regions, channels, progress, stop)
         limit = options.bandwidth.map { BandwidthLimit($0) }
-        patience = options.patience.frame
+        patience = options.patience
     }
 
     /// Sends the pages of a round.
@@ -41,12 +41,14 @@ final class RoundSender: Sendable {
         let next = NextIndex()
         return try StreamWork.run(
             channels, name: "migrate", isShort: work.count <= 8, heeding: heeding ? stop : nil, "pages",
-            state: { _ in () },
-            step: { [self] (_: inout Void, channel) throws(MigrationError) in
+            // When the last frame went over the stream.
+            state: { _ in HostClock.monotonic },
+            step: { [self] (last: inout UInt64, channel) throws(MigrationError) in
                 let index = next.take()
                 guard index < work.count else { return nil }
                 return try send(
-                    work[index], round, channel, isFirst: isFirst, isLimited: isLimited, heeding: heeding)
+                    work[index], round, channel, after: &last, isFirst: isFirst, isLimited: isLimited,
+                    heeding: heeding)
             })
     }
 
@@ -74,8 +76,10 @@ final class RoundSender: Sendable {
         return work
     }
 
+    /// - Parameter last: when the last frame went over this channel.
     private func send(
-        _ work: Work, _ round: Int, _ channel: FrameChannel, isFirst: Bool, isLimited: Bool, heeding: Bool
+        _ work: Work, _ round: Int, _ channel: FrameChannel, after last: inout UInt64, isFirst: Bool, isLimited: Bool,
+        heeding: Bool
     ) throws(MigrationError) -> Int {
         let region = regions[work.region]
         let end = min(work.offset + PagesHead.chunkSize, region.host.count)
@@ -83,7 +87,9 @@ final class RoundSender: Sendable {
         var total = 0
         for pages in Self.parts(work.pages) {
             let present = chunk.nonzeroPages(of: pages)
-            let zero = isFirst ? PageSet() : pages & ~present
+            // Whoever waits for a frame is to hear of a source that finds nothing to send for long.
+            let isSilent = HostClock.monotonic &- last >= UInt64(patience.breath) &* 1_000_000
+            let zero = isFirst && !isSilent ? PageSet() : pages & ~present
             var sent = 0
             if !present.isEmpty || !zero.isEmpty {
                 let head = PagesHead(
@@ -92,7 +98,8 @@ final class RoundSender: Sendable {
                 if isLimited {
                     limit?.wait(for: present.pageCount * HostRange.pageSize + PagesHead.size, heeding: stop.event)
                 }
-                sent = try channel.send(head, of: chunk, within: patience, heeding: heeding ? stop.event : nil)
+                sent = try channel.send(head, of: chunk, within: patience.frame, heeding: heeding ? stop.event : nil)
+                last = HostClock.monotonic
             }
             progress.update { report in
                 report.bytes += UInt64(sent)
