@@ -85,5 +85,46 @@ extension LinuxGuests {
                 try guest.finish()
             }
         }
+
+        /// A link that carries less than the guest writes: the guest stays when its time is up, is slowed until it can
+        /// move, or moves however long it stands still, as the source was told.
+        @Test(.enabled(if: MovingGuest.isLong, "takes minutes: set SWIFTLET_MOVES above the number of ways"))
+        func aLinkThatIsTooSlow() throws {
+            try withGuest("slow-link") { scratch in
+                let guest = try MovingGuest(in: scratch)
+                let link = #","bandwidth":4194304,"downtime_ms":100"#
+                func number(_ key: String, _ report: String) -> Int? {
+                    report.range(of: "\"\(key)\":").flatMap { Int(report[$0.upperBound...].prefix(while: \.isNumber)) }
+                }
+                try guest.work()
+                let cancel = Way(name: "Cancel", sending: link + #","auto_converge":false,"timeout_s":1"#)
+                let stayed = try guest.move(cancel, arrives: false)
+                #expect(stayed.sent.status == 500 && stayed.sent.body.contains("(timeout_s)"), "\(stayed)")
+                #expect(stayed.report.contains(#""returned""#), "\(stayed)")
+                tell("Cancel: \(stayed.sent.body)")
+                try guest.work()
+                let slowed = Way(name: "slowed", sending: link)
+                var throttles: [Int] = []
+                let arrived = try guest.move(slowed) { api in
+                    // It is over when its report is another one's, or none.
+                    _ = guest.deadline.wait(every: .milliseconds(200)) {
+                        guard let report = try? api.get("vm.migration").body, report.contains(#""copying""#) else {
+                            return !throttles.isEmpty
+                        }
+                        throttles.append(number("throttle_percent", report) ?? 0)
+                        return false
+                    }
+                }
+                #expect(throttles.contains { $0 >= 20 }, "\(throttles) \(arrived)")
+                tell("slowed by \(throttles.max() ?? 0) %: \(arrived.report)")
+                try guest.work()
+                let ignore = Way(
+                    name: "Ignore",
+                    sending: link + #","auto_converge":false,"timeout_s":1,"timeout_strategy":"Ignore""#)
+                tell("Ignore: \(try guest.move(ignore).report)")
+                try guest.work()
+                try guest.finish()
+            }
+        }
     }
 }

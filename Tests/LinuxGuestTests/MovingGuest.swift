@@ -7,6 +7,8 @@ import Testing
 final class MovingGuest {
     /// How often it moves: once each way, or as many times as the environment says.
     static let moves = ProcessInfo.processInfo.environment["SWIFTLET_MOVES"].flatMap { Int($0) } ?? Way.all.count
+    /// Whether more than each way once is asked for: what takes minutes runs then.
+    static var isLong: Bool { moves > Way.all.count }
 
     let hosts: TwoHosts
     let deadline: Deadline
