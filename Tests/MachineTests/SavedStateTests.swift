@@ -17,10 +17,12 @@ import Testing
         config.console = ConsoleConfig(file: scratch.path("console"))
         config.disks = [DiskConfig(path: try scratch.sparse("disk", bytes: 1 << 20))]
         config.vsock = VsockConfig(cid: 3, socket: scratch.path("vsock"))
-        let machine = try TestMachine(config, "mode=hang")
-        try machine.instance.start()
-        defer { machine.end() }
-        return try machine.save()
+        return try Guests.alone {
+            let machine = try TestMachine(config, "mode=hang")
+            try machine.instance.start()
+            defer { machine.end() }
+            return try machine.save()
+        }
     }
 
     /// A destination is told the version of all that may come: nothing is a state and not in that list.
