@@ -148,7 +148,9 @@ let package = Package(
         tests("SwiftletClient", ["TestSupport", "Host", "swiftlet"]),
         tests("Legacy", ["TestSupport", "Snapshot", "Host", "CharBackend", "CLinux"]),
         tests("Boot", ["TestSupport", "Memory", "KVM", "Spec", "Host"]),
-        tests("Machine", ["TestSupport", "Snapshot", "Spec", "Boot", "KVM", "Memory", "Host", "SelfTestImage"]),
+        tests(
+            "Machine",
+            ["TestSupport", "Snapshot", "Spec", "Boot", "CharBackend", "KVM", "Memory", "Host", "SelfTestImage"]),
         tests("SelfTestImage", ["TestSupport"]),
         // The built executable as its users meet it: arguments, exit statuses, bad input.
         .testTarget(

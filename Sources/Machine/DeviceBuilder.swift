@@ -61,9 +61,7 @@ struct LegacyDevices: Sendable {
             return event
         }
         serial = try backends.lines.serial.map { port in
-            let serial = Serial16550A(port, interrupt: try line(MachineLayout.serialGSI))
-            port.connect(serial)
-            return serial
+            Serial16550A(port, interrupt: try line(MachineLayout.serialGSI))
         }
         // In the order of how often a guest uses them: the list is searched from its start.
         if let serial { ports.add(serial, at: MachineLayout.serial, count: MachineLayout.serialPortCount) }

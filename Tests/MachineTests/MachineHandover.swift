@@ -38,8 +38,11 @@ final class TestMachine {
 
     /// Boots a machine, or goes on from a saved one.
     ///
-    /// - Parameter change: of the saved state before it is used.
-    init(_ given: VMConfig, _ commandLine: String = "", from saved: Saved? = nil) throws {
+    /// - Parameter hasLines: is shown what the machine's lines go over, before there is a machine.
+    init(
+        _ given: VMConfig, _ commandLine: String = "", from saved: Saved? = nil,
+        hasLines: (ConsoleBackends) -> Void = { _ in }
+    ) throws {
         var (config, names) = (given, DeviceNames())
         var plan = try MachinePlanner().plan(completing: &config, &names)
         self.config = config
@@ -47,6 +50,7 @@ final class TestMachine {
         if let document { plan = try plan.placed(as: document.read(SavedMachine.self, of: StateName.machine)) }
         let heard = heard
         lines = try ConsoleBackends(plan, ConsoleBackends.Events(report: { heard.add($0) }, quit: {}))
+        hasLines(lines)
         backends = try Backends(
             plan, selfTest: SelfTestGuest(commandLine: commandLine) { SelfTestImage.elf() }, lines: lines)
         let events = InstanceEvents(

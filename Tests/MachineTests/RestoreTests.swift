@@ -1,4 +1,5 @@
 import Boot
+import CharBackend
 import Foundation
 import Host
 import KVM
@@ -137,6 +138,28 @@ import Testing
     }
 
     /// The self-test guest, moved into another machine in the middle of its work again and again, passes.
+    /// A state that is refused when the machine is there already leaves nothing of it, nor of its serial port.
+    @Test func aMachineThatIsRefusedIsGone() throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("refused")
+            let config = serial(Guests.config(), scratch.path("serial"))
+            let machine = try TestMachine(config, "mode=hang")
+            try machine.instance.start()
+            let saved = try machine.save()
+            machine.end()
+            var state = try #require(JSONSerialization.jsonObject(with: Data(saved.state)) as? [String: Any])
+            var devices = try #require(state["devices"] as? [String: Any])
+            devices["zzz"] = ["kind": "x", "version": 1, "state": [String: Int]()]
+            state["devices"] = devices
+            let forged = TestMachine.Saved(
+                config: saved.config, state: Array(try JSONSerialization.data(withJSONObject: state)),
+                memory: saved.memory)
+            weak var port: CharPort?
+            #expect(throws: SnapshotError.self) { try TestMachine(config, from: forged) { port = $0.serial } }
+            #expect(port == nil)
+        }
+    }
+
     @Test(arguments: [1, 2]) func theSelfTestPassesOverManyMachines(_ vcpus: UInt32) throws {
         try Guests.alone {
             let scratch = try ScratchDirectory("selftest")

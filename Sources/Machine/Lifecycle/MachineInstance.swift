@@ -118,6 +118,8 @@ final class MachineInstance: Sendable {
             }
         }
         if let saved { try restore(saved.document, isSameMachine: saved.isSameMachine) }
+        // Last of all: the two hold each other from here until `stop`.
+        if let serial = legacy.serial { serialPort?.connect(serial) }
         events.phase("vcpus", "\(runners.count)")
     }
 
