@@ -71,6 +71,13 @@ import Testing
     private func goesOn(_ scratch: ScratchDirectory, _ path: String) throws {
         let vm = try RunningVM()
         try vm.command(.restore(request(path), ReceivedDescriptors()))
+        // Nothing may change what its memory comes from, by any name.
+        try FileManager.default.linkItem(atPath: path + "/memory.bin", toPath: scratch.path("linked"))
+        for file in [path + "/memory.bin", path + "/new", scratch.path("linked")] {
+            let error = try vm.refusal(.addDisk(Parsed(config: DiskConfig(path: file))))
+            #expect(error.kind == .conflict && "\(error)".contains("lies in the snapshot"), "\(error)")
+        }
+        try FileManager.default.removeItem(atPath: scratch.path("linked"))
         // At once: what is not there yet is waited for.
         try vm.command(.snapshot(SnapshotRequest(path: scratch.path("again"))))
         let difference = try SnapshotChain(opening: path).compare(with: SnapshotChain(opening: scratch.path("again")))

@@ -22,6 +22,8 @@ final class CreatedVM {
     var instance: MachineInstance?
     /// What goes on beside a guest whose memory comes on demand; nil for others.
     var paging: (any GuestPaging)?
+    /// What the guest was restored from, as long as its memory may come from there; nil for others.
+    var snapshot: SnapshotFiles?
     /// Tap queues that clients sent, by the id of their interface.
     var taps: [String: AdoptedTaps] = [:]
     /// Whether the guest stands still.

@@ -14,10 +14,30 @@ struct RestoredImages: ~Copyable {
     mutating func add(_ path: String) { paths.append(path) }
 }
 
+/// The files of a snapshot, which must not change while a guest's memory may come from them.
+struct SnapshotFiles {
+    private let directories: Set<String>
+    private let memory: [FileIdentity]
+
+    init(_ chain: SnapshotChain) {
+        directories = Set(chain.layers.compactMap { try? Directory.resolved($0.path) })
+        memory = chain.layers.compactMap { FileIdentity(following: "\($0.path)/\(SnapshotFile.memory)") }
+    }
+
+    /// Whether a file is among them, by whatever name, or would be made there.
+    func have(_ file: String) -> Bool {
+        if let identity = FileIdentity(following: file), memory.contains(identity) { return true }
+        // The file itself, where it is there, or the directory that it would be made in.
+        let place = (try? Directory.resolved(file)) ?? file
+        let parent = Directory.parent(of: place)
+        return directories.contains((try? Directory.resolved(parent)) ?? parent)
+    }
+}
+
 extension VMM {
     /// Refuses a VM that would write to the snapshot that it is made of.
     func refuse(filesIn chain: SnapshotChain, _ config: VMConfig) throws(VMError) {
-        let directories = Set(chain.layers.compactMap { try? Directory.resolved($0.path) })
+        let snapshot = SnapshotFiles(chain)
         var files = config.disks.map { ("disk \"\($0.id ?? "")\"", $0.path) }
         for (what, console) in [("serial port", config.serial), ("console", config.console)] {
             if console.mode == .file, let file = console.file { files.append((what, file)) }
@@ -26,10 +46,7 @@ extension VMM {
             files.append(("debug console", file))
         }
         for (what, file) in files {
-            // The file itself, where it is there, or the directory that it would be made in.
-            let place = (try? Directory.resolved(file)) ?? file
-            let parent = Directory.parent(of: place)
-            guard directories.contains((try? Directory.resolved(parent)) ?? parent) else { continue }
+            guard snapshot.have(file) else { continue }
             throw VMError(
                 .invalid,
                 [

@@ -14,6 +14,14 @@ extension VMM {
         try refuseTaken(disk.id, vm)
         try refuseLeaving(disk.id, vm)
         try refuseImageInUse(disk, vm)
+        guard vm.snapshot?.have(disk.path) != true else {
+            throw VMError(
+                .conflict,
+                [
+                    "$.path: \"\(disk.path)\" lies in the snapshot that the VM's memory comes from, which must not change; "
+                        + "use a copy"
+                ])
+        }
         return try change(vm, DeviceChange(names: names, section: "disks[\(vm.config.disks.count)]")) {
             $0.disks.append(disk)
         } plan: { plan in

@@ -163,7 +163,9 @@ extension VMM {
         let source = MachineSource(document: document, creation: creation) { [controller] memory in
             switch request.memoryMode {
             case .copy: try chain.copyMemory(into: memory.snapshotRegions) { controller.isEnding }
-            case .onDemand: vm.paging = try self.page(chain, into: memory, plan.backing, request)
+            case .onDemand:
+                vm.snapshot = SnapshotFiles(chain)
+                vm.paging = try self.page(chain, into: memory, plan.backing, request)
             }
         }
         do {
