@@ -1,24 +1,10 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
+#include "bus_errors.h"
 
-#include <setjmp.h>
 #include <sys/platform/x86.h>
 
 enum { page_size = 4096 };
-
-// SIGBUS while a file is copied: who waits for it on this thread, and what the process did with it before.
-static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
-static _Thread_local sigjmp_buf *waiting;
-static struct sigaction before;
-
-static void page_is_lost(int signal_number) {
-    (void)signal_number;
-    if (waiting) {
-        siglongjmp(*waiting, 1);
-    }
-    // Another thread's own fault: it happens again, and meets what was there before.
-    sigaction(SIGBUS, &before, NULL);
-}
 
 typedef uint64_t vector __attribute__((vector_size(32), aligned(1), may_alias));
 enum { page_vectors = page_size / sizeof(vector), group = 16 };
@@ -68,35 +54,26 @@ static int copy_part(uint8_t *to, const uint8_t *from, size_t count) {
 size_t cl_copy_nonzero_pages(void *to, const void *from, size_t count, uint8_t *written) {
     volatile size_t done = 0;
     sigjmp_buf place;
-    struct sigaction action;
     int (*const copy)(uint8_t *, const uint8_t *) = CPU_FEATURE_ACTIVE(AVX2) ? copy_whole_avx2 : copy_whole_any;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = page_is_lost;
-    action.sa_flags = SA_NODEFER; // the handler is left by a jump
 
-    pthread_mutex_lock(&turn);
-    if (sigaction(SIGBUS, &action, &before) == 0) {
-        waiting = &place;
-        if (sigsetjmp(place, 0) == 0) {
-            size_t page = 0;
-            while (done < count) {
-                uint8_t *target = (uint8_t *)to + done;
-                const uint8_t *source = (const uint8_t *)from + done;
-                size_t length = page_size - ((uintptr_t)target & (page_size - 1));
-                if (length > count - done) {
-                    length = count - done;
-                }
-                int copied = length == page_size ? copy(target, source) : copy_part(target, source, length);
-                if (written) {
-                    written[page] = (uint8_t)copied;
-                }
-                page++;
-                done += length;
+    if (sigsetjmp(place, 0) == 0) {
+        cl_await_bus_error(&place);
+        size_t page = 0;
+        while (done < count) {
+            uint8_t *target = (uint8_t *)to + done;
+            const uint8_t *source = (const uint8_t *)from + done;
+            size_t length = page_size - ((uintptr_t)target & (page_size - 1));
+            if (length > count - done) {
+                length = count - done;
             }
+            int copied = length == page_size ? copy(target, source) : copy_part(target, source, length);
+            if (written) {
+                written[page] = (uint8_t)copied;
+            }
+            page++;
+            done += length;
         }
-        waiting = NULL;
-        sigaction(SIGBUS, &before, NULL);
     }
-    pthread_mutex_unlock(&turn);
+    cl_await_bus_error(NULL);
     return done;
 }

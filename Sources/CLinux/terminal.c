@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
+#include "bus_errors.h"
 
 #include <stdatomic.h>
 
@@ -7,7 +8,7 @@ static struct termios saved;
 static int saved_fd = -1;
 static atomic_int raw;
 
-static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGABRT, SIGFPE, SIGTRAP};
+static const int faults[] = {SIGSEGV, SIGILL, SIGABRT, SIGFPE, SIGTRAP};
 
 void cl_terminal_restore(void) {
     if (atomic_exchange(&raw, 0)) {
@@ -37,6 +38,7 @@ int cl_terminal_make_raw(int fd) {
         for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
             sigaction(faults[i], &action, NULL);
         }
+        cl_end_at_bus_errors();
         atexit(cl_terminal_restore);
     }
     wanted = saved;

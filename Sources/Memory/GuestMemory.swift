@@ -33,6 +33,8 @@ package final class GuestMemory: @unchecked Sendable {
     /// Files that were copied into the memory and are still mapped.
     let sources = Mutex<[Owner]>([])
 
+    private let guarded = Mutex<PageGuard?>(nil)
+
     /// The regions in ascending order of their addresses.
     package let ranges: [MemoryRange]
     /// All the RAM, in bytes.
@@ -105,7 +107,11 @@ package final class GuestMemory: @unchecked Sendable {
         size = total
     }
 
-    deinit { unsafe table.deallocate() }
+    deinit {
+        // Before the memory is unmapped.
+        guarded.withLock { $0 = nil }
+        unsafe table.deallocate()
+    }
 
     /// The host address of a region's first byte, for KVM's memory slots and for other processes' maps.
     package func hostAddress(ofRegion index: Int) -> UInt { unsafe UInt(bitPattern: table[index].base) }
@@ -113,6 +119,16 @@ package final class GuestMemory: @unchecked Sendable {
     /// Unmaps the files that were copied into the memory. To do that costs a quarter of what copying them does, and
     /// nobody waits for it, so it is left to a time when the guest has booted.
     package func releaseSources() { sources.withLock { $0.removeAll() } }
+
+    /// Files are mapped into the memory. A page that one of them loses, because it becomes shorter or its medium fails,
+    /// reads as zeroes from now on, and `arrival` says that memory is lost, where the process would end otherwise.
+    ///
+    /// - Parameter woken: signalled when that happened.
+    /// - Throws: ``HostError`` where the process has too many such ranges.
+    package func guardPages(_ woken: EventFD) throws(HostError) {
+        let pages = try arrival.guardPages(of: hostRanges.map(\.host), woken)
+        guarded.withLock { $0 = pages }
+    }
 
     /// The memfd behind the memory when it is shared: regions lie in it one behind the other.
     package var fileDescriptor: Int32? { file?.descriptor.raw }

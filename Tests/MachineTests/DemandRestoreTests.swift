@@ -189,6 +189,44 @@ import Testing
         }
     }
 
+    /// A file that becomes shorter under a guest takes the guest along, and neither the process nor what is written then.
+    @Test(arguments: [0, 1, 2]) func aFileThatBecomesShorterEndsTheGuest(_ toucher: Int) throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("demand")
+            let path = try snapshot(scratch) { _ in }
+            let kept = scratch.path("kept")
+            try FileManager.default.copyItem(atPath: path + "/memory.bin", toPath: kept)
+            let vm = try RunningVM()
+            var wanted = request(path)
+            wanted.prefetch = false
+            try vm.command(.restore(wanted, ReceivedDescriptors()))
+            let file = try FileHandle(forUpdating: URL(filePath: path + "/memory.bin"))
+            try file.truncate(atOffset: 0x100_0000)
+            switch toucher {
+            case 0: try vm.command(.resume)
+            case 1:
+                let error = try vm.refusal(.snapshot(SnapshotRequest(path: scratch.path("again"))))
+                #expect("\(error)".contains("memory.bin") && "\(error)".contains("lost for the guest"), "\(error)")
+                #expect(
+                    try FileManager.default.contentsOfDirectory(atPath: scratch.path).sorted()
+                        == ["kept", "kernel", "snapshot"].sorted())
+            default:
+                let error = try vm.refusal(.coredump(path: scratch.path("core")))
+                #expect("\(error)".contains("lost for the guest"), "\(error)")
+                #expect(!FileManager.default.fileExists(atPath: scratch.path("core")))
+            }
+            #expect(Deadline.seconds(20).wait { vm.controller.status.read { $0.instance == nil } })
+            try vm.command(.delete)
+            try FileManager.default.removeItem(atPath: path + "/memory.bin")
+            try FileManager.default.moveItem(atPath: kept, toPath: path + "/memory.bin")
+            try vm.command(.restore(request(path, resume: true), ReceivedDescriptors()))
+            let before = rounds(vm)
+            #expect(Deadline.seconds(30).wait { rounds(vm) > before + 2 || code(vm) == 2 })
+            #expect(code(vm) == 1)
+            #expect(vm.end() == .quit)
+        }
+    }
+
     @Test func hugePagesOfAGibibyteAreRefused() throws {
         try Guests.alone {
             let scratch = try ScratchDirectory("demand")

@@ -163,3 +163,12 @@ int cl_probe_userfaultfd(void);
 // has no page left to give: either would be a SIGBUS. `written` (or NULL) takes for each page of the target whether it was
 // written. Returns the bytes done.
 size_t cl_copy_nonzero_pages(void *to, const void *from, size_t count, uint8_t *written);
+
+// Keeps the process alive where pages of a mapped file in a range of memory are lost, because the file became shorter or
+// cannot be read: whoever touches one finds zeroes. Before that `*state`, a byte that outlives the guard, is set to
+// `lost`; behind it the eventfd `event` is signalled. Kernel code that touches such a page gets EFAULT, and no zeroes.
+// `start` and `count` are whole pages. Returns the guard's number; -ENOSPC where there are too many.
+int cl_guard_pages(uintptr_t start, size_t count, void *state, uint8_t lost, int event);
+
+// Ends a guard, when nobody touches its range any more.
+void cl_unguard_pages(int guard);

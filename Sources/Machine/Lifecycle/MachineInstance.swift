@@ -110,7 +110,7 @@ final class MachineInstance: Sendable {
                 try Self.createBareVCPUs(plan, system.kvm, machine)
             }
         try registration.finish()
-        let buses = (legacy.ports, MemoryBus(pci: slots.root))
+        let buses = (legacy.ports, MemoryBus(pci: slots.root, ram: memory.ranges))
         runners = try handles.enumerated().map { index, handle in
             try VCPURunner(index, handle, buses: buses, stopping: stopping) { vcpu, failure in
                 stopping.set()

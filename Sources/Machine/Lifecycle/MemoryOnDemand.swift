@@ -20,7 +20,9 @@ extension VMM {
         }
         let regions = memory.snapshotRegions
         guard backing.shared || backing.hugePageSize != nil else {
-            return try MemoryPaging(mapping: chain, into: regions, prefetch: request.prefetch, tell)
+            try memory.guardPages(controller.mailbox.event)
+            let arrival = memory.arrival
+            return try MemoryPaging(mapping: chain, into: regions, prefetch: request.prefetch, tell) { arrival.isLost }
         }
         if let size = backing.hugePageSize, size != Mapping.hugePage {
             throw VMError(
@@ -32,7 +34,7 @@ extension VMM {
         }
         let target = DemandPager.Target(
             regions, isShared: backing.shared, pageSize: Int(backing.hugePageSize ?? GuestMemory.pageSize))
-        let (life, controller, arrival) = (life, controller, memory.arrival)
+        let (controller, arrival) = (controller, memory.arrival)
         arrival.begin()
         do throws(SnapshotError) {
             return try MemoryPaging(paging: chain, into: target, prefetch: request.prefetch, tell) { end in
@@ -42,7 +44,7 @@ extension VMM {
                     logger.error("the guest's memory is lost: \(error)")
                     arrival.lose()
                     controller.status.read { $0.instance }?.halt()
-                    controller.mailbox.send(.memoryLost(life: life, "\(error)"))
+                    controller.mailbox.event.signal()
                 }
             }
         } catch {

@@ -8,6 +8,8 @@ enum VCPUFailure: Equatable, Sendable {
     case tripleFault(UInt64?)
     case failedEntry(UInt64)
     case internalError(VMExit.InternalError)
+    /// KVM asks us for bytes at this address, which are RAM: it cannot have the page.
+    case lostRAM(UInt64)
     case unexpected(String)
 
     /// One line for the user.
@@ -25,6 +27,7 @@ enum VCPUFailure: Equatable, Sendable {
                         + error.instruction.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
                         .joined(separator: " ") + ")")
         case .internalError(let error): "KVM gave up on vCPU \(vcpu): internal error \(error.suberror)"
+        case .lostRAM(let address): "vCPU \(vcpu): KVM cannot reach the guest's RAM at 0x\(String(address, radix: 16))"
         case .unexpected(let what): "vCPU \(vcpu): \(what)"
         }
     }
@@ -139,9 +142,14 @@ final class VCPURunner: Sendable {
             case .memory(let access):
                 exits.count(.memory)
                 if access.isWrite {
-                    memory.write(access.address, size: Int(access.size), value: access.value)
+                    guard memory.write(access.address, size: Int(access.size), value: access.value) else {
+                        return fail(.lostRAM(access.address))
+                    }
                 } else {
-                    handle.answerMemoryRead(memory.read(access.address, size: Int(access.size)))
+                    guard let value = memory.read(access.address, size: Int(access.size)) else {
+                        return fail(.lostRAM(access.address))
+                    }
+                    handle.answerMemoryRead(value)
                 }
             case .interrupted:
                 exits.count(.interrupted)

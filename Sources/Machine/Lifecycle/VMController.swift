@@ -11,8 +11,6 @@ enum VMMessage: Sendable {
     case request(life: Int, GuestRequest)
     /// A vCPU of a life cannot go on.
     case failed(life: Int, vcpu: Int, VCPUFailure)
-    /// Pages of the memory of a life cannot be had; in words.
-    case memoryLost(life: Int, String)
     /// The guest of a life let go of the device in a slot.
     case ejected(life: Int, slot: UInt8)
     /// Another thread has something done.

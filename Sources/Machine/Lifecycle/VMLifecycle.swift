@@ -234,6 +234,11 @@ extension VMM {
         } catch { failure = error }
         if !wasPaused { try instance.resume() }
         if let failure { throw failure }
+        // What was lost meanwhile was written as zeroes.
+        if let lost = vm?.paging?.failure {
+            FileDescriptor.remove(path)
+            throw lost
+        }
     }
 
     func resume() throws {

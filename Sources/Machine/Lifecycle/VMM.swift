@@ -137,6 +137,12 @@ package final class VMM {
             }
         }
         let messages = controller.mailbox.receive()
+        if vm?.instance?.memory.arrival.isLost == true, let words = lostMemory,
+            let outcome = guestEnded(.died(words))
+        {
+            controller.close(messages)
+            return outcome
+        }
         for (index, message) in messages.enumerated() {
             if let outcome = handle(message) {
                 controller.close(messages[(index + 1)...])
@@ -168,12 +174,10 @@ package final class VMM {
         case .ejected(let from, let slot):
             if from == life { deviceEjected(slot) }
             return nil
-        case .memoryLost(let from, let words):
-            guard from == life else { return nil }
-            return guestEnded(.died("its memory is lost: \(words)"))
         case .failed(let from, let vcpu, let failure):
             guard from == life else { return nil }
-            return guestEnded(.died(failure.message(vcpu: vcpu)))
+            // KVM cannot enter a guest whose page is lost.
+            return guestEnded(.died(lostMemory ?? failure.message(vcpu: vcpu)))
         }
     }
 
@@ -201,6 +205,9 @@ package final class VMM {
     }
 
     /// The guest is over: so is the process, unless it is to survive its guest.
+    /// That pages of the guest's memory are lost, and why; nil as long as they are not.
+    private var lostMemory: String? { vm?.paging?.failure.map { "its memory is lost: \($0)" } }
+
     private func guestEnded(_ outcome: MachineOutcome) -> MachineOutcome? {
         noteProgress()
         guard options.survivesGuest else { return outcome }

@@ -41,6 +41,8 @@ extension VMM {
         let written = try parent.map { try instance.pagesWrittenSinceSnapshot($0.chain) }
         let writer = try SnapshotWriter(request.path, replacesEmptyDirectory: true)
         try writer.write(contents, memory: LiveMemory(instance.memory.snapshotRegions, dirty: written))
+        // What was lost meanwhile was written as zeroes.
+        if let failure = vm.paging?.failure { throw failure }
         let manifest = try writer.commit()
         logger.info(
             "the snapshot is complete",

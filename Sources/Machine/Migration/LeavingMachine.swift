@@ -116,7 +116,11 @@ final class LeavingMachine: MigrationSource {
     }
 
     func release() throws(MigrationError) {
-        try onControl { _, vm in try vm.backends?.letGo() }
+        try onControl { _, vm in
+            // What was lost meanwhile was sent as zeroes.
+            if let failure = vm.paging?.failure { throw VMError(failure) }
+            try vm.backends?.letGo()
+        }
     }
 
     func takeBack() throws(MigrationError) {

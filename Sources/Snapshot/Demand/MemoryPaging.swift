@@ -16,6 +16,9 @@ package final class MemoryPaging: Sendable {
     private let pager: DemandPager?
     /// Notes what the pager's guest had to wait for, when it stops; nil where nothing is to be noted.
     private let note: (@Sendable (DemandPager) -> Void)?
+    /// The files that are mapped, with the paths and lengths that they had, and whether a page of them was lost.
+    private let mapped: [SnapshotMemoryFile]
+    private let isLost: @Sendable () -> Bool
 
     /// Maps the snapshot's memory into a machine's, copied on write (`SnapshotChain.mapMemory`), and begins to read ahead.
     ///
@@ -24,11 +27,15 @@ package final class MemoryPaging: Sendable {
     /// - Parameters:
     ///   - regions: the machine's: private memory that holds zeroes.
     ///   - prefetch: whether the working set is read ahead, and noted anew.
+    ///   - isLost: tells whether somebody has touched a page that a file has lost.
     /// - Throws: ``SnapshotError`` where the memory cannot be mapped.
     package init(
-        mapping chain: SnapshotChain, into regions: [MemoryRegion], prefetch: Bool, _ tell: @escaping PagingNotes
+        mapping chain: SnapshotChain, into regions: [MemoryRegion], prefetch: Bool, _ tell: @escaping PagingNotes,
+        isLost: @escaping @Sendable () -> Bool = { false }
     ) throws(SnapshotError) {
         try chain.mapMemory(into: regions)
+        mapped = chain.layers.map(SnapshotMemoryFile.init)
+        self.isLost = isLost
         (pager, note) = (nil, nil)
         guard prefetch else {
             (prefetcher, recorder) = (nil, nil)
@@ -55,6 +62,7 @@ package final class MemoryPaging: Sendable {
         ended: @escaping @Sendable (DemandPager.End) -> Void
     ) throws(SnapshotError) {
         try chain.check(target.regions)
+        (mapped, isLost) = ([], { false })
         let set = prefetch ? Self.attempt(tell) { () throws(any Error) in try chain.workingSet() } : nil
         (prefetcher, recorder) = (nil, nil)
         let leave: @Sendable (DemandPager) -> Void = { MemoryPaging.leave($0.touched, of: chain, tell) }
@@ -121,7 +129,17 @@ package final class MemoryPaging: Sendable {
     }
 
     /// Why pages of the memory cannot be had; nil as long as they can.
-    package var failure: SnapshotError? { pager?.failure }
+    package var failure: SnapshotError? {
+        if let pager { return pager.failure }
+        for file in mapped {
+            if let problem = file.problem { return problem }
+        }
+        guard isLost() else { return nil }
+        return SnapshotError(
+            .host(.inputOutput), file: mapped.first?.path,
+            "a page of the memory that is mapped from here, or from what this snapshot builds upon, could not be read: the "
+                + "disk has failed, or a file was changed under the guest")
+    }
 
     /// Waits until all the memory is there, for whoever reads all of it.
     ///

@@ -48,6 +48,9 @@ package final class SnapshotDirectory: Sendable {
         try StateDocument(stateBytes, file: "\(path)/\(SnapshotFile.state)")
     }
 
+    /// The length of the memory's file, in bytes.
+    var memoryLength: UInt64 { manifest.files[SnapshotFile.memory]?.length ?? 0 }
+
     /// The path of the memory's file, for errors.
     var memoryPath: String { "\(path)/\(SnapshotFile.memory)" }
 
