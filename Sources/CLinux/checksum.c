@@ -86,21 +86,6 @@ __attribute__((target("sse4.2"))) static uint32_t crc32c_by_instruction(uint32_t
     return ~(uint32_t)value;
 }
 
-// The sums of four pages at once.
-__attribute__((target("sse4.2"))) static void four_pages(const uint8_t *const pages[4], uint32_t sums[4]) {
-    uint64_t a = 0xffffffff, b = a, c = a, d = a;
-    for (size_t at = 0; at < page_size; at += 8) {
-        a = __builtin_ia32_crc32di(a, word_at(pages[0] + at));
-        b = __builtin_ia32_crc32di(b, word_at(pages[1] + at));
-        c = __builtin_ia32_crc32di(c, word_at(pages[2] + at));
-        d = __builtin_ia32_crc32di(d, word_at(pages[3] + at));
-    }
-    sums[0] = ~(uint32_t)a;
-    sums[1] = ~(uint32_t)b;
-    sums[2] = ~(uint32_t)c;
-    sums[3] = ~(uint32_t)d;
-}
-
 // Whether the processor has SSE4.2 (SDM volume 2A, CPUID.1:ECX bit 20). Asked once, since a hypervisor answers CPUID.
 static int has_instruction(void) {
     static int known; // 0 not yet, 1 no, 2 yes; every thread that asks finds the same
@@ -118,36 +103,16 @@ uint32_t cl_crc32c(uint32_t sum, const void *bytes, size_t count) {
     return has_instruction() ? crc32c_by_instruction(sum, bytes, count) : cl_crc32c_portable(sum, bytes, count);
 }
 
-static void sums_of_four(const uint8_t *const pages[4], uint32_t sums[4]) {
-    if (has_instruction()) {
-        four_pages(pages, sums);
-        return;
-    }
-    for (int index = 0; index < 4; index++) {
-        sums[index] = cl_crc32c_portable(0, pages[index], page_size);
-    }
-}
-
 uint32_t cl_pages_checksum(const void *chunk, const uint64_t *set) {
-    const uint8_t *pages[4];
-    uint32_t sums[4];
     uint32_t total = 0;
-    int waiting = 0;
     for (int word = 0; word < words_in_set; word++) {
         for (uint64_t left = set[word]; left != 0; left &= left - 1) {
             size_t page = (size_t)word * pages_in_word + (size_t)__builtin_ctzll(left);
-            pages[waiting++] = (const uint8_t *)chunk + page * page_size;
-            if (waiting == 4) {
-                sums_of_four(pages, sums);
-                total = cl_crc32c(total, sums, sizeof sums);
-                waiting = 0;
-            }
+            uint32_t sum = cl_crc32c(0, (const uint8_t *)chunk + page * page_size, page_size);
+            total = cl_crc32c(total, &sum, sizeof sum);
         }
     }
-    for (int index = 0; index < waiting; index++) {
-        sums[index] = cl_crc32c(0, pages[index], page_size);
-    }
-    return cl_crc32c(total, sums, (size_t)waiting * sizeof sums[0]);
+    return total;
 }
 
 void cl_nonzero_pages(const void *chunk, const uint64_t *set, uint64_t *nonzero) {
