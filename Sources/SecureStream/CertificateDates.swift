@@ -1,4 +1,8 @@
+import Host
+
 /// The days between which a certificate holds, read from its DER with suspicion: it may be anybody's. (RFC 5280, 4.1)
+///
+/// NIOSSL's own `notValidBefore` and `notValidAfter` end the process at a time that BoringSSL does not read.
 struct CertificateDates: Equatable {
     /// Seconds since 1970 in UTC.
     let first: Int64, last: Int64
@@ -19,31 +23,9 @@ struct CertificateDates: Equatable {
     ///
     /// - Parameter now: seconds since 1970.
     func problem(at now: Int64) -> String? {
-        if now < first { return "is not valid before \(Self.text(first))" }
-        if now > last { return "expired on \(Self.text(last))" }
+        if now < first { return "is not valid before \(CalendarTime(secondsSince1970: first).text)" }
+        if now > last { return "expired on \(CalendarTime(secondsSince1970: last).text)" }
         return nil
-    }
-
-    /// A time as in RFC 3339.
-    static func text(_ seconds: Int64) -> String {
-        let day = (seconds >= 0 ? seconds : seconds - 86_399) / 86_400
-        let rest = seconds - day * 86_400
-        // The civil calendar in eras of 400 years that begin in March.
-        let shifted = day + 719_468
-        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
-        let ofEra = shifted - era * 146_097
-        let year = (ofEra - ofEra / 1460 + ofEra / 36_524 - ofEra / 146_096) / 365
-        let ofYear = ofEra - (365 * year + year / 4 - year / 100)
-        let month = (5 * ofYear + 2) / 153
-        let dayOfMonth = ofYear - (153 * month + 2) / 5 + 1
-        let realMonth = month < 10 ? month + 3 : month - 9
-        let realYear = year + era * 400 + (realMonth <= 2 ? 1 : 0)
-        func padded(_ value: Int64, _ width: Int) -> String {
-            let text = String(value)
-            return String(repeating: "0", count: max(0, width - text.count)) + text
-        }
-        return "\(padded(realYear, 4))-\(padded(realMonth, 2))-\(padded(dayOfMonth, 2))T"
-            + "\(padded(rest / 3600, 2)):\(padded(rest / 60 % 60, 2)):\(padded(rest % 60, 2))Z"
     }
 }
 

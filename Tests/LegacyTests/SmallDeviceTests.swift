@@ -13,19 +13,6 @@ private final class Requests: Sendable {
 
 /// The clock, the power registers, the keyboard controller and the debug ports.
 struct SmallDeviceTests {
-    @Test(
-        arguments: [
-            (0, "1970-1-1 0:0:0", 5), (951_782_399, "2000-2-28 23:59:59", 2), (951_782_400, "2000-2-29 0:0:0", 3),
-            (4_107_542_400, "2100-3-1 0:0:0", 2), (1_700_000_000, "2023-11-14 22:13:20", 3),
-            (-1, "1969-12-31 23:59:59", 4),
-            (-86_400, "1969-12-31 0:0:0", 4), (253_402_300_799, "9999-12-31 23:59:59", 6),
-        ] as [(Int64, String, Int)])
-    func calendar(seconds: Int64, expected: String, weekday: Int) {
-        let time = CalendarTime(secondsSince1970: seconds)
-        let text = "\(time.year)-\(time.month)-\(time.day) \(time.hour):\(time.minute):\(time.second)"
-        #expect(text == expected && time.weekday == weekday)
-    }
-
     private func cmos(_ clock: CMOSClock, _ index: UInt32) -> UInt32 {
         clock.write(0, size: 1, value: index)
         return clock.read(1, size: 1)

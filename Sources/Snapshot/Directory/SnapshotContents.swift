@@ -68,24 +68,3 @@ enum RelativePath {
         return "/" + parts.joined(separator: "/")
     }
 }
-
-/// Times as a manifest has them.
-enum TimeText {
-    /// Seconds since 1970 in UTC as in RFC 3339, for example `2026-11-21T18:00:00Z`.
-    static func utc(_ seconds: Int64) -> String {
-        let days = seconds >= 0 ? seconds / 86400 : 0
-        let clock = seconds >= 0 ? seconds % 86400 : 0
-        // Years begin in March here, so that the leap day is a year's last.
-        let shifted = days + 719_468
-        let era = shifted / 146_097
-        let ofEra = shifted % 146_097
-        let yearOfEra = (ofEra - ofEra / 1460 + ofEra / 36_524 - ofEra / 146_096) / 365
-        let ofYear = ofEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        let monthFromMarch = (5 * ofYear + 2) / 153
-        let day = ofYear - (153 * monthFromMarch + 2) / 5 + 1
-        let month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
-        let year = era * 400 + yearOfEra + (month <= 2 ? 1 : 0)
-        func two(_ number: Int64) -> String { number < 10 ? "0\(number)" : "\(number)" }
-        return "\(year)-\(two(month))-\(two(day))T\(two(clock / 3600)):\(two(clock / 60 % 60)):\(two(clock % 60))Z"
-    }
-}

@@ -82,7 +82,8 @@ package final class SnapshotWriter: Sendable {
             try write(SnapshotFile.state, contents.state)
             let manifest = Manifest(
                 format: Manifest.format, id: contents.origin?.id ?? UUID().uuidString.lowercased(),
-                writer: contents.writer, time: contents.origin?.time ?? TimeText.utc(HostClock.realTime.seconds),
+                writer: contents.writer,
+                time: contents.origin?.time ?? CalendarTime(secondsSince1970: HostClock.realTime.seconds).text,
                 architecture: ManifestCheck.architecture,
                 parent: parent, needs: contents.needs,
                 memory: .init(
