@@ -72,6 +72,16 @@ import Testing
         #expect(try mapped(scratch.path("c")) == ram.all)
     }
 
+    @Test func aMergeIntoASnapshotIsRefused() throws {
+        for name in ["a", "b"] {
+            let error = #expect(throws: SnapshotError.self) {
+                _ = try chain("b").merge(into: scratch.path("\(name)/merged"))
+            }
+            #expect(error?.kind == .usage && error?.words.contains("must not change") == true, "\(error as Any)")
+            #expect(try !Directory.entries(scratch.path(name)).contains("merged"))
+        }
+    }
+
     @Test func aMergeOfDamagedMemoryLeavesNothing() throws {
         var bytes = try scratch.read("a/memory.bin")
         bytes[100 * page + 7] ^= 1
@@ -117,13 +127,6 @@ import Testing
         #expect(without == ["avx2", "KVM_CAP_XSAVE2"])
         let odd = SnapshotNeeds(cpuid: [.init(leaf: 0x15, subleaf: 2, .edx, bits: 1 << 31)])
         #expect(odd.words == ["CPUID 0x15.2 edx bit 31"])
-    }
-
-    @Test func timesAreRight() {
-        #expect(TimeText.utc(0) == "1970-01-01T00:00:00Z")
-        #expect(TimeText.utc(951_782_400) == "2000-02-29T00:00:00Z")
-        #expect(TimeText.utc(1_735_689_599) == "2024-12-31T23:59:59Z")
-        #expect(TimeText.utc(4_107_542_400) == "2100-03-01T00:00:00Z")
     }
 
     @Test func pathsBetweenDirectoriesAreRelative() {

@@ -55,7 +55,11 @@ enum CPUFeatureNames {
 
 extension SnapshotNeeds {
     /// Everything that is needed in words: CPU features as /proc/cpuinfo names them, then KVM's capabilities.
-    package var words: [String] { cpuid.flatMap(CPUFeatureNames.words) + kvm }
+    package var words: [String] {
+        // AMD's leaf 0x80000001 says again what leaf 1 has.
+        var seen: Set<String> = []
+        return (cpuid.flatMap(CPUFeatureNames.words) + kvm).filter { seen.insert($0).inserted }
+    }
 
     /// What a host lacks, in words; empty where it has all.
     ///

@@ -35,6 +35,11 @@ extension SnapshotChain {
         contents.origin = manifest
         contents.disks = manifest.disks ?? []
         for disk in contents.disks { contents.images[disk.id] = disk.file.map { "\(top.path)/\($0)" } }
+        let parent = try? Directory.resolved(Directory.parent(of: path))
+        for layer in layers where parent != nil && parent == (try? Directory.resolved(layer.path)) {
+            throw SnapshotError(
+                .usage, file: path, "this is in the snapshot \(layer.path), which must not change; name another place")
+        }
         let writer = try SnapshotWriter(path, hook: hook)
         try writer.write(contents, source: ChainMemory(chain: self), workers: workers)
         return try writer.commit()
