@@ -121,6 +121,12 @@ final class MovingGuest {
             #"{"destination_url":"\#(url)"\#(try way.atSource(tls))}"#)
         let api = try GuestAPI(socket, by: deadline)
         try during(api)
+        // Nobody can tell afterwards why it stood still.
+        var slow = ""
+        if !Deadline.seconds(25).wait({ sender.ending != nil }) {
+            let reports = [api, otherAPI].map { (try? $0.get("vm.migration").body) ?? "no answer" }
+            slow = "--- after 25 s ---\n\(reports.joined(separator: "\n"))\n\(hosts.connections)"
+        }
         _ = try sender.waitForEnd(by: deadline)
         // A source that has nothing left to do may be gone already.
         let report = try (try? api.get("vm.migration").body) ?? otherAPI.get("vm.migration").body
@@ -131,7 +137,7 @@ final class MovingGuest {
         if arrives {
             // Whatever ended the source says so when it ends.
             if status != 204 { _ = Deadline.seconds(5).wait { vmm.ending != nil } }
-            try #require(status == 204 && receiver.output.hasSuffix("204"), "\(outcome)\n\(evidence)")
+            try #require(status == 204 && receiver.output.hasSuffix("204"), "\(outcome)\n\(slow)\(evidence)")
             // Its VM is gone, and there is nothing else for it to do.
             #expect(try vmm.waitForEnd(by: deadline) == .exited(0), "\(vmm.evidence)")
             (vmm, socket, place) = (other, otherSocket, there)

@@ -69,6 +69,16 @@ final class TwoHosts: Sendable {
     /// Pulls a host's cable, or plugs it in.
     func plug(_ host: Int, _ isIn: Bool) throws { try run(on: host, "ip link set cable \(isIn ? "up" : "down")") }
 
+    /// The hosts' connections now, with their timers and what is on its way, and what each knows of its neighbours.
+    var connections: String {
+        (0...1).map { host in
+            [["ss", "-tinoem"], ["ip", "-s", "neighbour"], ["ip", "-s", "link", "show", "cable"]].map { words in
+                let result = try? runProcess(command(on: host, words[0], Array(words.dropFirst())))
+                return "\(words.joined(separator: " ")) on host \(host):\n\(result?.text ?? "failed")"
+            }.joined(separator: "\n")
+        }.joined(separator: "\n")
+    }
+
     private static func ip(_ words: String) throws {
         let result = try runProcess(Command("ip", words.split(separator: " ").map(String.init)))
         try #require(result.succeeded, "ip \(words): \(result)")
