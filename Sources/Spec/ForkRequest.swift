@@ -40,7 +40,9 @@ package struct ForkRequest: Sendable, Equatable {
                 }
                 request.children.append(child)
             }
-            if !(1...limit).contains(request.children.count) {
+            // Of what is no list something was said already.
+            let isList = if case .array? = reader.value("children") ?? .array([]) { true } else { false }
+            if isList, !(1...limit).contains(request.children.count) {
                 reader.report.issue(
                     .invalid, reader.path.key("children"),
                     "got \(request.children.count), expected a list of 1 to \(limit) VMs to be made")

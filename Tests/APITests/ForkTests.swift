@@ -152,8 +152,10 @@ import Testing
         #expect(written.contains("requests"))
         defer { #expect(vmm.serial.hasPrefix(written)) }
         #expect(try refusal(500, #"{"api_socket":"\#(scratch.path("api3"))"}"#).contains("is locked"))
-        let nowhere = try refusal(500, child(scratch, 1), #","directory_url":"file:///nowhere/at/all""#)
-        #expect(nowhere.contains("/nowhere/at/all"), "\(nowhere)")
+        let nowhere = try refusal(400, child(scratch, 1), #","directory_url":"file:///nowhere/at/all""#)
+        #expect(nowhere.contains("$.directory_url: there is no directory /nowhere/at/all"), "\(nowhere)")
+        let text = try vmm.expect(400, "PUT", "vm.fork", #"{"children":"x"}"#).text
+        #expect(text.components(separatedBy: "$.children").count == 2, "\(text)")
         let left = try FileManager.default.contentsOfDirectory(atPath: "/dev/shm")
         #expect(!left.contains { $0.contains("swiftlet-fork-\(vmm.child.id)-") })
         let before = vmm.serial.utf8.count

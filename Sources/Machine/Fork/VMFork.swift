@@ -72,6 +72,11 @@ extension VMM {
         _ request: ForkRequest, _ configs: [VMConfig], _ arguments: (ForkRequest.Child) -> [String]
     ) throws -> [ForkedVM] {
         let base = request.directory ?? (Directory.exists("/dev/shm") ? "/dev/shm" : "/tmp")
+        guard Directory.exists(base) else {
+            throw VMError(
+                .invalid,
+                ["$.directory_url: there is no directory \(base); name one in memory, or leave it out for /dev/shm"])
+        }
         ForkTemplate.removeStale(in: base)
         let tag = String(UInt64.random(in: 0 ... .max), radix: 36)
         let path = "\(base)/\(ForkTemplate.prefix)\(ProcessIdentity.id)-\(tag)"
