@@ -87,6 +87,17 @@ package struct RestoreOverrides: Sendable, Equatable {
         return sections
     }
 
+    /// What these say of the tap of a network interface: the place of the first such field, for errors; nil where they
+    /// leave its tap alone.
+    package func placeOfTap(ofInterface id: String) -> String? {
+        guard case .array(let changes)? = sections["net"] else { return nil }
+        for (index, change) in changes.enumerated() where change.member("id") == .string(id) {
+            let field = ["tap", "host_mac", "ip", "mask"].first { change.member($0).map { $0 != .null } ?? false }
+            if let field { return "\(place).net[\(index)].\(field)" }
+        }
+        return nil
+    }
+
     /// A configuration with these resources.
     ///
     /// - Throws: `SpecError` where it has no such device.

@@ -164,6 +164,8 @@ import Testing
         let source = #""source_url":"file://\#(path)""#
         let named = #"{\#(source),"net_fds":[{"id":"n","num_fds":1}]}"#
         #expect(try refusal(named).contains("1 descriptors are named and 0 came"))
+        let both = named.dropLast() + #","overrides":{"net":[{"id":"n","tap":"tap9"}]}}"#
+        #expect(try refusal(String(both)).contains("$.overrides.net[0].tap: the queues of"))
         #expect(try vmm.state() == nil)
         // A bit that flipped, and a file that is gone; nothing of the VM is left, and the sound directory is restored.
         let state = try Data(contentsOf: URL(filePath: path + "/state.json"))

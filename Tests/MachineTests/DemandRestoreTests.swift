@@ -96,6 +96,9 @@ import Testing
         try vm.command(.resume)
         try vm.command(.reboot)
         #expect(Deadline.seconds(30).wait { code(vm) == 1 })
+        // Nothing of it comes from the snapshot any more.
+        let error = try vm.refusal(.addDisk(Parsed(config: DiskConfig(path: path + "/new"))))
+        #expect(!"\(error)".contains("lies in the snapshot"), "\(error)")
         // At any moment it can go.
         for round in 0..<4 {
             try vm.command(.delete)

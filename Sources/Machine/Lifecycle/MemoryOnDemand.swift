@@ -5,6 +5,11 @@ import Spec
 
 /// The memory of a guest from a snapshot, as it touches it.
 extension VMM {
+    /// Refuses to make anything of memory that was read while pages of it were lost: they were read as zeroes.
+    func checkMemory() throws(VMError) {
+        if let failure = vm?.paging?.failure { throw VMError(.failed, [failure.description]) }
+    }
+
     /// Has a machine's memory show the snapshot's: by a private mapping of the files, or, where others share it or it is
     /// made of huge pages, page by page.
     func page(

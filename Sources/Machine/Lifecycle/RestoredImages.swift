@@ -32,12 +32,9 @@ struct SnapshotFiles {
         let parent = Directory.parent(of: place)
         return directories.contains((try? Directory.resolved(parent)) ?? parent)
     }
-}
 
-extension VMM {
     /// Refuses a VM that would write to the snapshot that it is made of.
-    func refuse(filesIn chain: SnapshotChain, _ config: VMConfig) throws(VMError) {
-        let snapshot = SnapshotFiles(chain)
+    func refuse(_ config: VMConfig) throws(VMError) {
         var files = config.disks.map { ("disk \"\($0.id ?? "")\"", $0.path) }
         for (what, console) in [("serial port", config.serial), ("console", config.console)] {
             if console.mode == .file, let file = console.file { files.append((what, file)) }
@@ -46,7 +43,7 @@ extension VMM {
             files.append(("debug console", file))
         }
         for (what, file) in files {
-            guard snapshot.have(file) else { continue }
+            guard have(file) else { continue }
             throw VMError(
                 .invalid,
                 [
@@ -55,7 +52,9 @@ extension VMM {
                 ])
         }
     }
+}
 
+extension VMM {
     /// Puts the images that a snapshot has to the paths of the VM's disks, where that is asked for, and names those that
     /// have changed since the snapshot otherwise.
     ///

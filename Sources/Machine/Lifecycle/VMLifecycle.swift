@@ -165,7 +165,7 @@ extension VMM {
         noteProgress()
         let clean = instance.stop(vm.paging)
         vm.paging?.stop()
-        vm.paging = nil
+        (vm.paging, vm.snapshot) = (nil, nil)
         finishRemovals(vm, instance)
         if !clean { logger.error("a vCPU did not leave the guest; the process's end will take it along") }
         // Messages of this life that still come are not heard.
@@ -181,7 +181,7 @@ extension VMM {
         _ = endLife()
         // Of a life that did not begin.
         vm.paging?.stop()
-        (vm.backends, vm.paging) = (nil, nil)
+        (vm.backends, vm.paging, vm.snapshot) = (nil, nil, nil)
         publish()
         emit(.shutdown)
     }
@@ -234,10 +234,9 @@ extension VMM {
         } catch { failure = error }
         if !wasPaused { try instance.resume() }
         if let failure { throw failure }
-        // What was lost meanwhile was written as zeroes.
-        if let lost = vm?.paging?.failure {
+        do throws(VMError) { try checkMemory() } catch {
             FileDescriptor.remove(path)
-            throw lost
+            throw error
         }
     }
 

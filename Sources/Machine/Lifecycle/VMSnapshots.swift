@@ -41,8 +41,7 @@ extension VMM {
         let written = try parent.map { try instance.pagesWrittenSinceSnapshot($0.chain) }
         let writer = try SnapshotWriter(request.path, replacesEmptyDirectory: true)
         try writer.write(contents, memory: LiveMemory(instance.memory.snapshotRegions, dirty: written))
-        // What was lost meanwhile was written as zeroes.
-        if let failure = vm.paging?.failure { throw failure }
+        try checkMemory()
         let manifest = try writer.commit()
         logger.info(
             "the snapshot is complete",
@@ -77,7 +76,7 @@ extension VMM {
             chain = try SnapshotChain(opening: parent.directory)
         } catch {
             throw VMError(
-                VMError(error).kind,
+                .failed,
                 [
                     "$.type: the Diff cannot build upon \(parent.directory); bring that one back or take one with the type "
                         + "Full", error.description,
@@ -107,6 +106,7 @@ extension VMM {
         let creation = (try? KVMFile()).map(VMCreation.init)
         let chain = try SnapshotChain(opening: request.path)
         try checkNeeds(chain.manifest.needs, chain.top.path)
+        try Self.refuseTwoTaps(request)
         var document = try chain.top.state()
         try Self.readAhead(&document)
         var parsed = try Self.configuration(chain.top, request.overrides)
@@ -114,11 +114,13 @@ extension VMM {
         var config = parsed.config
         config.memory.prefault = request.prefault
         parsed = ParsedConfig(config: config, warnings: [])
-        try refuse(filesIn: chain, config)
+        let files = SnapshotFiles(chain)
+        try files.refuse(config)
         let images = try putImages(request, chain, config)
         do {
             // What the guest has written before is in the consoles' files.
             try create(parsed, goesOn: true)
+            if request.memoryMode == .onDemand { vm?.snapshot = files }
             try restoreLife(request, (chain, document, creation), descriptors)
             emit(.restored)
             if request.resume { try resume() }
@@ -165,9 +167,7 @@ extension VMM {
         let source = MachineSource(document: document, creation: creation) { [controller] memory in
             switch request.memoryMode {
             case .copy: try chain.copyMemory(into: memory.snapshotRegions) { controller.isEnding }
-            case .onDemand:
-                vm.snapshot = SnapshotFiles(chain)
-                vm.paging = try self.page(chain, into: memory, plan.backing, request)
+            case .onDemand: vm.paging = try self.page(chain, into: memory, plan.backing, request)
             }
         }
         do {
@@ -252,6 +252,19 @@ extension VMM {
         guard wanted == descriptors.count else {
             throw VMError(
                 .invalid, ["$.net_fds: \(wanted) descriptors are named and \(descriptors.count) came with the request"])
+        }
+    }
+
+    /// Refuses a request that gives an interface's queues as descriptors and names a tap for it as well.
+    private static func refuseTwoTaps(_ request: RestoreRequest) throws(VMError) {
+        for (index, card) in request.net.enumerated() {
+            guard let place = request.overrides?.placeOfTap(ofInterface: card.id) else { continue }
+            throw VMError(
+                .invalid,
+                [
+                    "\(place): the queues of \"\(card.id)\" come as descriptors ($.net_fds[\(index)]), whose tap is as it is; "
+                        + "leave one of the two out"
+                ])
         }
     }
 

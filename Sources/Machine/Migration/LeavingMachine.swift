@@ -116,9 +116,8 @@ final class LeavingMachine: MigrationSource {
     }
 
     func release() throws(MigrationError) {
-        try onControl { _, vm in
-            // What was lost meanwhile was sent as zeroes.
-            if let failure = vm.paging?.failure { throw VMError(failure) }
+        try onControl { vmm, vm in
+            try vmm.checkMemory()
             try vm.backends?.letGo()
         }
     }
