@@ -123,7 +123,8 @@ final class MovingGuest {
         try during(api)
         // Nobody can tell afterwards why it stood still.
         var slow = ""
-        if !Deadline.seconds(25).wait({ sender.ending != nil }) {
+        let isQuick = Deadline.seconds(25).wait { sender.ending != nil }
+        if !isQuick {
             let reports = [api, otherAPI].map { (try? $0.get("vm.migration").body) ?? "no answer" }
             slow = "--- after 25 s ---\n\(reports.joined(separator: "\n"))\n\(hosts.connections)"
         }
