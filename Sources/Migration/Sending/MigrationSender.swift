@@ -209,8 +209,10 @@ package final class MigrationSender {
                 guard options.timeUp == .ignore else {
                     throw MigrationError(
                         .timeUp,
-                        "after \(options.timeout / 1000) s (timeout_s) the guest still writes \(now.dirtyRate >> 20) MiB/s, "
-                            + "and \(now.rate >> 20) MiB/s go over; allow a longer downtime_ms, or timeout_strategy Ignore"
+                        "after \(options.timeout / 1000) s (timeout_s) the guest would still have to stand still for "
+                            + "\(now.time(for: all) ?? 0) ms, and downtime_ms allows \(options.downtime): it writes "
+                            + "\(now.dirtyRate >> 10) KiB/s and \(now.rate >> 10) KiB/s go over; allow more, or "
+                            + "timeout_strategy Ignore"
                     )
                 }
             }
