@@ -35,7 +35,10 @@ package struct KVMSystem: ~Copyable, Sendable {
             let result = cl_ioctl_value(file.raw, CL_KVM_CREATE_VM, 0)
             if result == -EINTR { continue }
             guard result >= 0 else { throw .request("create a VM", Errno(-result)) }
-            return VMHandle(FileDescriptor(owning: result), runAreaSize: runAreaSize)
+            let features = DirtyLogFeatures(rawValue: UInt64(value(of: .dirtyLogProtect)))
+            return VMHandle(
+                FileDescriptor(owning: result), runAreaSize: runAreaSize,
+                dirtyLogFeatures: features.intersection([.manualProtection, .initiallySet]))
         }
     }
 

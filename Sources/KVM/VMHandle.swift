@@ -5,10 +5,12 @@ import Host
 package final class VMHandle: Sendable {
     private let file: FileDescriptor
     private let runAreaSize: Int
+    /// How this host's dirty logs can work.
+    package let dirtyLogFeatures: DirtyLogFeatures
 
-    init(_ file: consuming FileDescriptor, runAreaSize: Int) {
+    init(_ file: consuming FileDescriptor, runAreaSize: Int, dirtyLogFeatures: DirtyLogFeatures) {
         self.file = file
-        self.runAreaSize = runAreaSize
+        (self.runAreaSize, self.dirtyLogFeatures) = (runAreaSize, dirtyLogFeatures)
     }
 
     /// The kernel's number of the VM's descriptor, for requests in this room.
@@ -27,23 +29,6 @@ package final class VMHandle: Sendable {
             slot: slot, flags: logDirty ? UInt32(KVM_MEM_LOG_DIRTY_PAGES) : 0, guest_phys_addr: address,
             memory_size: size, userspace_addr: UInt64(hostAddress))
         try request(CL_KVM_SET_USER_MEMORY_REGION, &region, "map guest memory slot \(slot)")
-    }
-
-    /// Takes the pages of a slot that were written since the call before (KVM_GET_DIRTY_LOG, api.rst 4.8).
-    ///
-    /// - Parameter pages: of 4 KiB that the slot has.
-    /// - Returns: a bit for each page, the lowest bit of the first word the slot's first page.
-    package func dirtyLog(slot: UInt32, pages: Int) throws(KVMError) -> [UInt64] {
-        var words = [UInt64](repeating: 0, count: (pages + 63) / 64)
-        let result = unsafe words.withUnsafeMutableBytes { bytes -> Int32 in
-            var log = unsafe kvm_dirty_log()
-            unsafe log.slot = slot
-            unsafe log.dirty_bitmap = bytes.baseAddress
-            // SAFETY: KVM fills a bit for each of the slot's pages, rounded up to 64, and keeps no pointer.
-            return unsafe cl_ioctl_pointer(file.raw, CL_KVM_GET_DIRTY_LOG, &log)
-        }
-        guard result >= 0 else { throw .request("read the dirty log of memory slot \(slot)", Errno(-result)) }
-        return words
     }
 
     /// Creates the PICs, the IOAPIC and, with each vCPU, its local APIC in the kernel (api.rst 4.24).

@@ -109,6 +109,59 @@ struct KVMTests {
         #expect(throws: KVMError.self) { try guest.machine.notify(event, on: .port(0x500), assign: false) }
     }
 
+    /// A page stays in the log until it is cleared, and then only the next write brings it back; without manual protection a
+    /// look clears it.
+    @Test func theDirtyLogIsClearedApart() throws {
+        // movb $1, 0x3000; out %al, $0x80; jmp to the begin
+        let guest = try Guest([0xC6, 0x06, 0x00, 0x30, 0x01, 0xE6, 0x80, 0xEB, 0xF7])
+        let machine = guest.machine
+        func log(_ on: Bool) throws {
+            try machine.setMemory(
+                slot: 0, address: 0, size: 0x10000, hostAddress: guest.memory.hostAddress(ofRegion: 0), logDirty: on)
+        }
+        func look() throws -> [UInt64] { try machine.dirtyLog(slot: 0, pages: 16) }
+        func clear(_ words: [UInt64], _ pages: Range<Int> = 0..<16) throws(KVMError) {
+            try machine.clearDirtyLog(slot: 0, words, pages: pages)
+        }
+        try log(true)
+        _ = try guest.run()
+        #expect(try look() == [1 << 3] && look() == [0])
+        try log(false)
+        guard machine.dirtyLogFeatures.contains(.manualProtection) else { return }
+
+        try machine.setDirtyLogs(.manualProtection)
+        try log(true)
+        #expect(try look() == [0])
+        _ = try guest.run()
+        #expect(try look() == [1 << 3] && look() == [1 << 3])
+        try clear([1 << 4])
+        #expect(try look() == [1 << 3])
+        try clear([1 << 3])
+        #expect(try look() == [0])
+        _ = try guest.run()
+        #expect(try look() == [1 << 3])
+        // What lies beyond the words or the slot, or at no multiple of 64 pages.
+        #expect(throws: KVMError.request("clear the dirty log of memory slot 0 at page 0", .invalid)) {
+            try clear([0], 0..<65)
+        }
+        #expect(throws: KVMError.request("clear the dirty log of memory slot 0 at page 1", .invalid)) {
+            try clear([0], 1..<16)
+        }
+        #expect(throws: KVMError.request("clear the dirty log of memory slot 0", .invalid)) {
+            try clear([0, 0], 0..<128)
+        }
+        try log(false)
+        guard machine.dirtyLogFeatures.contains(.initiallySet) else { return }
+
+        try machine.setDirtyLogs([.manualProtection, .initiallySet])
+        try log(true)
+        #expect(try look() == [0xFFFF])
+        try clear([.max])
+        #expect(try look() == [0])
+        _ = try guest.run()
+        #expect(try look() == [1 << 3])
+    }
+
     @Test func anImmediateExitInterrupts() throws {
         let guest = try Guest([0xEB, 0xFE])  // jmp to itself
         guest.vcpu.setImmediateExit(true)
