@@ -13,8 +13,11 @@ package protocol MigrationSource: AnyObject, Sendable {
     /// Notes from now on which pages are written.
     func beginLogging() throws(MigrationError)
     /// The pages that were written since the last time, and forgets them: for each region, page i in bit i % 64 of word
-    /// i / 64.
+    /// i / 64. One that was among them, or any page before the first time, may not be noted again before `beginReading`.
     func takeWritten() throws(MigrationError) -> [[UInt64]]
+    /// Has what is written to these pages of a region from now on be in the next `takeWritten`. It comes before they are
+    /// read while the guest runs, from any of the sender's threads.
+    func beginReading(_ region: Int, _ pages: Range<Int>) throws(MigrationError)
     /// Notes no more; nothing if it did not.
     func endLogging()
     /// Holds the vCPUs back by so many per cent; 0 lets them go.

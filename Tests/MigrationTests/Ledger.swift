@@ -87,13 +87,16 @@ final class FakeMemory: Sendable {
     var bytes: [[UInt8]] { scratch.map { $0.bytes(0..<$0.range.count) } }
 }
 
-/// A machine that writes some pages between each two looks at them.
+/// A machine that writes some pages between each two looks at them, and while they are read. As KVM does, it notes no
+/// write to a page that was found written already and has not been read since.
 final class FakeSource: MigrationSource {
     let memory: FakeMemory
     let ledger: Ledger
     let steps: Steps
     private struct State {
         var written: [[UInt64]] = []
+        /// Whose writes are not noted.
+        var found: [[UInt64]] = []
         var isLogging = false
         var seed: UInt64 = 42
         var rounds: Int
@@ -107,11 +110,16 @@ final class FakeSource: MigrationSource {
     /// - Parameters:
     ///   - busyRounds: after how many looks the guest stops writing.
     ///   - disks: those that come along.
-    init(_ ledger: Ledger, _ steps: Steps = Steps(), busyRounds: Int = 2, disks: FakeDisks? = nil) throws {
+    ///   - isEmpty: whether its memory holds zeroes alone.
+    init(
+        _ ledger: Ledger, _ steps: Steps = Steps(), busyRounds: Int = 2, disks: FakeDisks? = nil, isEmpty: Bool = false
+    ) throws {
         self.disks = disks
         let memory = try FakeMemory()
-        for page in stride(from: 0, to: 500, by: 3) { memory.fill(0, page, UInt8(page % 251 + 1)) }
-        for page in [0, 511, 512, 530, 531] { memory.fill(1, page, 7) }
+        if !isEmpty {
+            for page in stride(from: 0, to: 500, by: 3) { memory.fill(0, page, UInt8(page % 251 + 1)) }
+            for page in [0, 511, 512, 530, 531] { memory.fill(1, page, 7) }
+        }
         self.memory = memory
         (self.ledger, self.steps) = (ledger, steps)
         guest = Mutex(State(rounds: busyRounds))
@@ -135,6 +143,7 @@ final class FakeSource: MigrationSource {
         guest.withLock { state in
             state.isLogging = true
             state.written = memory.pageCounts.map { [UInt64](repeating: 0, count: ($0 + 63) / 64) }
+            state.found = RoundSender.everything(regions)
         }
         write()
     }
@@ -144,13 +153,25 @@ final class FakeSource: MigrationSource {
         guest.withLock { state in
             guard state.isLogging, state.rounds > 0 else { return }
             state.rounds -= 1
-            for turn in 0..<40 {
-                state.seed = state.seed &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-                let region = Int(state.seed >> 33) % 2
-                let page = Int(state.seed >> 40) % memory.pageCounts[region]
-                memory.fill(region, page, turn == 0 ? 0 : UInt8(truncatingIfNeeded: state.seed >> 50))
-                state.written[region][page / 64] |= 1 << UInt64(page % 64)
-            }
+            write(40, &state)
+        }
+    }
+
+    private func write(_ turns: Int, _ state: inout State) {
+        for turn in 0..<turns {
+            state.seed = state.seed &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            let region = Int(state.seed >> 33) % 2
+            let page = Int(state.seed >> 40) % memory.pageCounts[region]
+            memory.fill(region, page, turn == 0 ? 0 : UInt8(truncatingIfNeeded: state.seed >> 50))
+            state.written[region][page / 64] |= 1 << UInt64(page % 64) & ~state.found[region][page / 64]
+        }
+    }
+
+    func beginReading(_ region: Int, _ pages: Range<Int>) throws(MigrationError) {
+        guest.withLock { state in
+            guard state.isLogging else { return }
+            for page in pages { state.found[region][page / 64] &= ~(1 << UInt64(page % 64)) }
+            if state.rounds > 0, ledger.sourceRuns { write(10, &state) }
         }
     }
 
@@ -158,6 +179,7 @@ final class FakeSource: MigrationSource {
         try steps.take("takeWritten")
         let taken = guest.withLock { state in
             let taken = state.written
+            Bitmaps.unite(&state.found, taken)
             state.written = taken.map { [UInt64](repeating: 0, count: $0.count) }
             return taken
         }

@@ -9,15 +9,15 @@ struct RoundTests {
     /// Pages of zeroes need not go in the first round, but a destination that hears nothing for long takes its source for
     /// dead: where there is nothing else to say, they go now and then.
     @Test(arguments: [0, 60_000]) func aSourceThatFindsNothingIsHeard(_ breath: Int) throws {
-        let memory = try FakeMemory()
+        let source = try FakeSource(Ledger(), isEmpty: true)
         let (here, there) = try StreamConnection.pair()
         let (channel, other) = (try FrameChannel(here), try FrameChannel(there))
         var options = SenderOptions(.unix("/none"))
         options.patience.breath = breath
         let progress = MigrationProgress(.init(.source, token: "", peer: "", state: "copying"))
-        let sender = RoundSender(memory.regions, [channel], options, progress, try MigrationStop())
+        let sender = RoundSender(source, [channel], options, progress, try MigrationStop())
         let sent = try sender.send(
-            round: 1, RoundSender.everything(memory.regions), isFirst: true, isLimited: false, heeding: false)
+            round: 1, RoundSender.everything(source.regions), isFirst: true, isLimited: false, heeding: false)
         #expect(progress.now.pages == 0 && progress.now.zeroPages == 1044)
         #expect((sent > 0) == (breath == 0) && other.hasInput == (breath == 0))
         guard breath == 0 else { return }

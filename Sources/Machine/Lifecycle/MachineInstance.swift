@@ -46,6 +46,8 @@ final class MachineInstance: Sendable {
     /// Where the guest's progress codes go.
     var debugPort: DebugPort { legacy.debugPort }
     private let serialPort: CharPort?
+    /// KVM's own log of what the guest writes.
+    let dirtyLog: DirtyLog
     /// How fast the guest writes its memory, while somebody wants to know.
     let dirtyMeter = DirtyMeter()
     /// What was written since the last snapshot that a diff may build upon.
@@ -86,6 +88,7 @@ final class MachineInstance: Sendable {
         }
         let (machine, registration) = try creation.finish()
         self.machine = machine
+        dirtyLog = DirtyLog(machine, memory)
 
         let stopping = StopFlag()
         self.stopping = stopping

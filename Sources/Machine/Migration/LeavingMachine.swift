@@ -20,6 +20,8 @@ final class LeavingMachine: MigrationSource {
     private let throttle = VCPUThrottle()
     /// Whether it stands still already.
     let wasPaused: Bool
+    /// Whether it stands still now. Ordering: relaxed; the sender's threads begin after it is set.
+    private let standsStill = Atomic<Bool>(false)
     let token = Hello.newToken()
     /// The disks whose images come along; nil where the destination has them already.
     private let leavingDisks: LeavingDisks?
@@ -87,6 +89,14 @@ final class LeavingMachine: MigrationSource {
         try onControl { [instance] _, _ in try instance.pagesWrittenWhileLeaving() }
     }
 
+    func beginReading(_ region: Int, _ pages: Range<Int>) throws(MigrationError) {
+        // Nobody writes any more who would have to be noted: the guest does not wait for that.
+        guard !standsStill.load(ordering: .relaxed) else { return }
+        do throws(KVMError) {
+            try instance.dirtyLog.clear(region, pages)
+        } catch { throw MigrationError(sorting: error) }
+    }
+
     func endLogging() { try? onControl { [instance] _, _ in try instance.endLeaving() } }
 
     func throttle(_ percent: Int) { throttle.set(percent, instance.runners) }
@@ -105,6 +115,7 @@ final class LeavingMachine: MigrationSource {
             guard !instance.stopping.isSet else {
                 throw MigrationError(.machine, "the guest ends or reboots at this moment")
             }
+            standsStill.store(true, ordering: .relaxed)
         }
     }
 
@@ -128,8 +139,9 @@ final class LeavingMachine: MigrationSource {
 
     func resume() throws(MigrationError) {
         if wasPaused { return }
-        try onControl { [instance] vmm, vm in
+        try onControl { [self, instance] vmm, vm in
             guard vm.isPaused else { return }
+            standsStill.store(false, ordering: .relaxed)
             try instance.resume()
             vm.isPaused = false
             vmm.publish()

@@ -31,15 +31,16 @@ final class LeavingPages: Sendable {
 
 /// The dirty log for a migration, on the control thread.
 extension MachineInstance {
-    /// Notes from now on what is written, beside whoever else wants to know.
+    /// Notes from now on what is written, beside whoever else wants to know. As with `pagesWrittenWhileLeaving`, the log has
+    /// to be cleared of each page before it is read (`DirtyLog.clear`): here of all.
     func beginLeaving() throws(KVMError) {
-        dirtyMeter.add(pages: try takeLog())
+        dirtyMeter.add(pages: try takeLog(isReadLater: true))
         leavingPages.begin()
     }
 
-    /// The pages that were written since the last time, for each region of the RAM.
+    /// The pages that were written since the last time, or since the log was cleared of them, for each region of the RAM.
     func pagesWrittenWhileLeaving() throws(KVMError) -> [[UInt64]] {
-        dirtyMeter.add(pages: try takeLog())
+        dirtyMeter.add(pages: try takeLog(isReadLater: true))
         return memory.bitmapsByRegion(leavingPages.take())
     }
 
@@ -47,6 +48,6 @@ extension MachineInstance {
     func endLeaving() throws(KVMError) {
         guard leavingPages.isNoting else { return }
         leavingPages.end()
-        if !isLoggingWrites { try logWrites(false) }
+        if isLoggingWrites { try dirtyLog.clear() } else { try logWrites(false) }
     }
 }

@@ -55,7 +55,8 @@ extension MachineInstance {
     /// Turns the dirty log on, or takes what it has and notes it; or turns it off.
     func measureDirtying(_ on: Bool) throws(KVMError) {
         if on {
-            let pages = try takeLog()
+            // While a migration goes on its sender clears what is found, and each page counts once between two clearings.
+            let pages = try takeLog(isReadLater: leavingPages.isNoting)
             if dirtyMeter.reading == nil { dirtyMeter.begin() } else { dirtyMeter.add(pages: pages) }
         } else if dirtyMeter.reading != nil {
             dirtyMeter.end()
@@ -77,31 +78,35 @@ extension MachineInstance {
         if let restored = writtenPages.restored {
             return try parent.changedPages(of: memory.snapshotRegions, restored)
         }
-        dirtyMeter.add(pages: try takeLog())
+        // What is found now stays noted, and is cleared when a snapshot is there: the machine stands still until then, and if
+        // there is none, the pages are in the next one, whoever writes them.
+        dirtyMeter.add(pages: try takeLog(isReadLater: true))
         return memory.bitmapsByRegion(writtenPages.words)
     }
 
     /// Takes what was written since the last time, for whoever notes it; or begins.
     ///
+    /// - Parameter isReadLater: whether whoever reads the pages has the log cleared of them first (`DirtyLog.clear`), all
+    ///   of them where it begins.
     /// - Returns: the number of pages.
-    func takeLog() throws(KVMError) -> UInt64 {
+    func takeLog(isReadLater: Bool = false) throws(KVMError) -> UInt64 {
         guard isLoggingWrites else {
-            try logWrites(true)
+            try logWrites(true, allFound: isReadLater)
             return 0
         }
+        let logs = try dirtyLog.take()
         var written = memory.dirty.take()
         var first = 0
-        for (slot, range) in memory.ranges.enumerated() {
-            let pages = Int(range.size / GuestMemory.pageSize)
-            let log = try machine.dirtyLog(slot: UInt32(slot), pages: pages)
-            for page in 0..<log.count {
+        for (log, range) in zip(logs, memory.ranges) {
+            for (word, bits) in log.enumerated() where bits != 0 {
                 // The slots' pages lie behind one another in the devices' log, and need not begin at a word there.
-                Self.merge(log[page], at: first + page * 64, into: &written)
+                Self.merge(bits, at: first + word * 64, into: &written)
             }
-            first += pages
+            first += Int(range.size / GuestMemory.pageSize)
         }
         writtenPages.add(written)
         leavingPages.add(written)
+        if !isReadLater { try dirtyLog.clear() }
         return written.reduce(0) { $0 + UInt64($1.nonzeroBitCount) }
     }
 
@@ -112,12 +117,8 @@ extension MachineInstance {
         if shift > 0, index + 1 < words.count { words[index + 1] |= word >> UInt64(64 - shift) }
     }
 
-    func logWrites(_ on: Bool) throws(KVMError) {
+    func logWrites(_ on: Bool, allFound: Bool = false) throws(KVMError) {
         memory.dirty.setTracking(on)
-        for (slot, range) in memory.ranges.enumerated() {
-            try machine.setMemory(
-                slot: UInt32(slot), address: range.address, size: range.size,
-                hostAddress: memory.hostAddress(ofRegion: slot), logDirty: on)
-        }
+        if on { try dirtyLog.begin(allFound: allFound) } else { try dirtyLog.end() }
     }
 }

@@ -26,6 +26,10 @@ extension MigrationSender {
             for chunk in 0..<chunks {
                 if let asked = stop.asked { throw asked }
                 let place = ChunkPlace(region: region, chunk: chunk, of: regions)
+                let first = chunk * PagesHead.chunkSize / HostRange.pageSize
+                if !isPaused {
+                    try source.beginReading(region, first..<first + place.host.count / HostRange.pageSize)
+                }
                 found[region, chunk] = place.host.nonzeroPages(of: place.pages)
             }
         }

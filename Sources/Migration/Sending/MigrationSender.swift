@@ -175,7 +175,7 @@ package final class MigrationSender {
 
     private func copy() throws(MigrationError) {
         let regions = source.regions
-        let rounds = RoundSender(regions, channels, options, progress, stop)
+        let rounds = RoundSender(source, channels, options, progress, stop)
         var convergence = Convergence(
             downtime: options.downtime, mayThrottle: options.mayThrottle && !isPaused)
         var pages = RoundSender.everything(regions)

@@ -10,6 +10,7 @@ final class RoundSender: Sendable {
         let pages: PageSet
     }
 
+    private let source: any MigrationSource
     private let regions: [MemoryRegion]
     private let channels: [FrameChannel]
     private let progress: MigrationProgress
@@ -18,10 +19,11 @@ final class RoundSender: Sendable {
     private let patience: MigrationPatience
 
     init(
-        _ regions: [MemoryRegion], _ channels: [FrameChannel], _ options: SenderOptions, _ progress: MigrationProgress,
-        _ stop: MigrationStop
+        _ source: any MigrationSource, _ channels: [FrameChannel], _ options: SenderOptions,
+        _ progress: MigrationProgress, _ stop: MigrationStop
     ) {
-        (self.regions, self.channels, self.progress, self.stop) = (regions, channels, progress, stop)
+        (self.source, self.channels, self.progress, self.stop) = (source, channels, progress, stop)
+        regions = source.regions
         limit = options.bandwidth.map { BandwidthLimit($0) }
         patience = options.patience
     }
@@ -83,6 +85,7 @@ final class RoundSender: Sendable {
     ) throws(MigrationError) -> Int {
         let region = regions[work.region]
         let end = min(work.offset + PagesHead.chunkSize, region.host.count)
+        try source.beginReading(work.region, work.offset / HostRange.pageSize..<end / HostRange.pageSize)
         let chunk = region.host.part(work.offset..<end)
         var total = 0
         for pages in Self.parts(work.pages) {
