@@ -55,6 +55,9 @@ let package = Package(
         .executable(name: "swiftlet", targets: ["swiftlet"]),
         .library(name: "SwiftletClient", targets: ["SwiftletClient"]),
     ],
+    traits: [
+        .trait(name: "Zstd", description: "A migration can compress memory, with libzstd.")
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -63,7 +66,9 @@ let package = Package(
     ],
     targets: [
         .target(name: "CLinux"),
-        room("Host", ["CLinux"], house),
+        // libzstd, which nothing asks for without the trait.
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        room("Host", ["CLinux", .target(name: "CZstd", condition: .when(traits: ["Zstd"]))], house),
         room("Spec", [], small),
         room("KVM", ["Snapshot", "Host", "CLinux"]),
         room("Memory", ["Host", "CLinux"]),
