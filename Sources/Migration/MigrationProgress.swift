@@ -20,19 +20,21 @@ package struct MigrationReport: Equatable, Sendable {
     package var isOver = false
     /// Whether the memory follows the machine.
     package var isPostcopy = false
+    /// Whether pages are compressed on their way.
+    package var isCompressed = false
     /// Why it is over without having worked, or what is wrong with it.
     package var problem: String?
     /// The round of memory at hand, from 1; 0 before the first.
     package var round = 0
     /// Bytes of the guest's RAM.
     package var totalBytes: UInt64 = 0
-    /// Bytes that went over, and pages of them; pages that hold zeroes go as a bit or not at all.
+    /// Bytes that went over, compressed ones as such, and pages of them; pages that hold zeroes go as a bit or not at all.
     package var bytes: UInt64 = 0, pages: UInt64 = 0, zeroPages: UInt64 = 0
     /// Bytes of pages that are still to go in this round or, between rounds, were written since.
     package var remainingBytes: UInt64 = 0
     /// How far the disks are that come along; nil where none do.
     package var disks: DiskReport?
-    /// Bytes a second that went over in the last round, and that the guest wrote meanwhile.
+    /// Bytes a second that went over in the last round, as they are in memory, and that the guest wrote meanwhile.
     package var rate: UInt64 = 0, dirtyRate: UInt64 = 0
     /// ms: how long the guest is expected to stand still, and how long it did.
     package var expectedDowntime: UInt64?, downtime: UInt64?

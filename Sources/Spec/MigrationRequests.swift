@@ -12,6 +12,8 @@ package struct SendMigrationRequest: Sendable, Equatable {
 
     /// When memory goes over.
     enum MemoryMode: String, CaseIterable { case precopy = "Precopy", postcopy = "Postcopy" }
+    /// What pages are compressed by on their way.
+    package enum Compression: String, CaseIterable, Sendable { case none = "None", zstd = "Zstd" }
     /// How disks go over.
     package enum Disks: String, CaseIterable, Sendable { case shared, mirror }
 
@@ -30,6 +32,8 @@ package struct SendMigrationRequest: Sendable, Equatable {
     package var autoConverge = true
     /// The most bytes a second; nil for what the line takes.
     package var bandwidth: UInt64?
+    /// What pages are compressed by.
+    package var compression = Compression.none
     /// Whether the memory follows the guest.
     package var isPostcopy = false
     /// Seconds in which a postcopy migration's lost connection has to be there again.
@@ -68,8 +72,9 @@ package struct SendMigrationRequest: Sendable, Equatable {
         if isLocal, disks == .mirror {
             reader.refuse("disks", "mirror copies the images, and local copies nothing; leave one of them out")
         }
-        if reader.bool("compression", default: false) {
-            reader.refuse("compression", "is not supported by this version of swiftlet; leave it out")
+        compression = reader.choice("compression", default: .none)
+        if isLocal, compression != .none {
+            reader.refuse("compression", "local copies nothing that could be compressed; leave one of them out")
         }
         if isPostcopy, isLocal {
             reader.refuse("memory_mode", "local hands the memory over as a whole; leave one of them out")

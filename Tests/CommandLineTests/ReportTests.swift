@@ -136,7 +136,7 @@ import Testing
         let wanted: Set = [
             "/dev/kvm", "running a guest", "Linux guests", "/dev/net/tun", "making a tap", "/dev/vhost-net",
             "huge pages",
-            "io_uring", "userfaultfd",
+            "io_uring", "userfaultfd", "libzstd",
         ]
         #expect(names.isSuperset(of: wanted), "\(wanted.subtracting(names)) missing")
         for finding in findings {

@@ -22,6 +22,8 @@ struct Move {
         var isCheck = false
         /// Whether disks come along; and where to, for a place of their own.
         var hasDisks = false, directory: String?
+        /// Whether pages are compressed.
+        var compresses = false
         /// Is called when both ends exist: to cancel them, say.
         var during: (@Sendable (MigrationStop, MigrationStop, MigrationProgress) -> Void)?
     }
@@ -60,6 +62,7 @@ struct Move {
         let line = try FaultyLine(scratch.path("line\(number)"), to: listener.address, fault: setting.fault)
         var options = SenderOptions(line.address)
         (options.downtime, options.connections, options.mayThrottle) = (setting.downtime, setting.connections, false)
+        options.compresses = setting.compresses
         let patience = MigrationPatience(all: setting.patience)
         options.patience = patience
         let arrival = Arrival()

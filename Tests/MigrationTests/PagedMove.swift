@@ -93,6 +93,8 @@ final class PagedMove {
         /// ms to be found again.
         var reconnect: UInt64 = 500
         var bandwidth: UInt64?
+        /// Whether pages are compressed.
+        var compresses = false
         /// Is called when both ends exist.
         var during: (@Sendable (MigrationStop, MigrationStop, MigrationProgress, MigrationProgress) -> Void)?
     }
@@ -130,7 +132,7 @@ final class PagedMove {
             scratch.path("line\(number)"), to: listener.address, fault: setting.fault, cutEvery: setting.cutEvery)
         var options = SenderOptions(line.address)
         (options.isPostcopy, options.reconnect) = (true, setting.reconnect)
-        options.bandwidth = setting.bandwidth
+        (options.bandwidth, options.compresses) = (setting.bandwidth, setting.compresses)
         var patience = MigrationPatience(all: setting.patience)
         patience.hold = 50
         options.patience = patience

@@ -15,8 +15,8 @@ import Testing
         let cards = #"{"source_url":"file:///s","net_fds":[{"id":"a","fds":[3,4]},{"id":"b","fds":[5]}]}"#
         #expect(try text(.restore, "source_url=file:///s,net_fds=[a@[3,4],b@[5]]") == cards)
         #expect(
-            try text(.sendMigration, "destination_url=tcp:h:1,timeout_strategy=cancel")
-                == #"{"destination_url":"tcp:h:1","timeout_strategy":"Cancel"}"#)
+            try text(.sendMigration, "destination_url=tcp:h:1,timeout_strategy=cancel,compression=zstd")
+                == #"{"destination_url":"tcp:h:1","timeout_strategy":"Cancel","compression":"Zstd"}"#)
     }
 
     @Test func aRestoreReadsAheadUnlessItIsToldNotTo() throws {

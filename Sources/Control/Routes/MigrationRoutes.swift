@@ -50,6 +50,7 @@ extension MigrationReport {
             ("role", .string(role.rawValue)), ("state", .string(state)), ("owner", .string(owner)),
             ("token", token.isEmpty ? nil : .string(token)), ("peer", .string(peer)), ("over", .bool(isOver)),
             ("memory_mode", .string(isPostcopy ? "Postcopy" : "Precopy")),
+            ("compression", .string(isCompressed ? "Zstd" : "None")),
             ("error", problem.map { .string($0) }), ("round", .integer(round)),
             ("memory_bytes", .integer(totalBytes)), ("sent_bytes", .integer(bytes)), ("sent_pages", .integer(pages)),
             ("zero_pages", .integer(zeroPages)), ("remaining_bytes", .integer(remainingBytes)),

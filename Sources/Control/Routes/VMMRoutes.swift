@@ -9,7 +9,8 @@ extension Route {
             .json(
                 .members([
                     ("build_version", .string(context.version.build)), ("version", .string(context.version.api)),
-                    ("pid", .integer(ProcessIdentity.id)), ("features", .array([.string("kvm")])),
+                    ("pid", .integer(ProcessIdentity.id)),
+                    ("features", .array([.string("kvm")] + (Zstd.isBuiltIn ? [.string("zstd")] : []))),
                 ]))
         },
         .get("vmm.info") { context in

@@ -62,6 +62,11 @@ extension VMM {
         (options.connections, options.isLocal) = (request.connections, request.isLocal)
         (options.mayThrottle, options.bandwidth) = (request.autoConverge, request.bandwidth)
         (options.isPostcopy, options.reconnect) = (request.isPostcopy, request.reconnect * 1000)
+        options.compresses = request.compression == .zstd
+        if options.compresses, !Zstd.isBuiltIn {
+            throw VMError(
+                .invalid, ["$.compression: this swiftlet was built without libzstd: \(Zstd.remedy), or leave it out"])
+        }
         if case .tcp(let number, _) = options.address {
             let host = StreamAddress.host(in: request.destination) ?? number
             options.security = try security(request.tlsDirectory, .client(host: host, address: number))

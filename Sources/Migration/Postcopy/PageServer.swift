@@ -96,7 +96,7 @@ final class PageServer {
         // Those that are on their way already come before whatever is sent now.
         guard !going.isEmpty else { return true }
         next = (place.region, place.chunk * 8 + going.pageLimit / 64)
-        try send(going, place, channel, heeding: event)
+        try send(going, place, channel, nil, heeding: event)
         return true
     }
 
@@ -105,8 +105,7 @@ final class PageServer {
         let place = ChunkPlace(region: region, chunk: word / 8, of: regions)
         let group = isHuge ? place.pages : PageSet.range(word % 8 * Self.pushed..<(word % 8 + 1) * Self.pushed)
         let going = group & pending[region, word / 8]
-        limit?.wait(for: going.pageCount * HostRange.pageSize + PagesHead.size, heeding: stop.ending)
-        try send(going, place, channel, heeding: stop.ending)
+        try send(going, place, channel, limit, heeding: stop.ending)
     }
 
     /// The next group that has pages to go, after the one before, and from the beginning again.
@@ -126,16 +125,19 @@ final class PageServer {
     }
 
     private func send(
-        _ pages: PageSet, _ place: ChunkPlace, _ channel: FrameChannel, heeding event: EventFD?
+        _ pages: PageSet, _ place: ChunkPlace, _ channel: FrameChannel, _ limit: BandwidthLimit?,
+        heeding event: EventFD?
     ) throws(MigrationError) {
         let present = place.host.nonzeroPages(of: pages)
         let head = PagesHead(address: place.address, round: 2, present: present, zero: pages & ~present)
         pending.remove(pages, region: place.region, chunk: place.chunk)
         sent += 1
-        let bytes = try channel.send(head, of: place.host, within: patience.silence, heeding: event)
+        let frame = channel.ready(head, of: place.host)
+        limit?.wait(for: frame.count, heeding: stop.ending)
+        try channel.send(frame, within: patience.silence, heeding: event)
         let left = pending.size
         progress.update { report in
-            report.bytes += UInt64(bytes)
+            report.bytes += UInt64(frame.count)
             report.pages += UInt64(present.pageCount)
             report.zeroPages += UInt64((pages & ~present).pageCount)
             report.remainingBytes = left

@@ -129,6 +129,7 @@ extension MigrationReceiver {
         guard let channel = callFromSource() else { return }
         line?.end()
         do throws(MigrationError) {
+            if hello?.compression != nil { try channel.unpackPages() }
             let line = try PostcopyLine(channel, pager, progress, stop, patience, isCommitted: true)
             try channel.send(.standing, pager.standing, within: patience.frame)
             channels = [channel]

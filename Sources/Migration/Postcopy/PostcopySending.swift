@@ -116,6 +116,7 @@ extension MigrationSender {
         switch answer.kind {
         case .standing:
             let standing = try Standing(answer.payload, source.regions)
+            if options.compresses { try channel.packPages() }
             pageSize = standing.pageSize
             server = PageServer(standing.missing, pageSize: pageSize, source.regions, options, (progress, stop))
             progress.update { $0.remainingBytes = standing.missing.size }

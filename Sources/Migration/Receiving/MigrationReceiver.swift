@@ -121,9 +121,10 @@ package final class MigrationReceiver {
                 let frame = try channel.receive(within: patience.connect, heeding: stop.event)
                 guard frame.kind == .hello else { throw .violation("\(frame.kind) came where a hello was to come") }
                 let hello = try Hello(frame.payload)
-                let reasons = sink.reasonsAgainst(hello)
+                var reasons = sink.reasonsAgainst(hello)
+                if let problem = hello.compressionProblem { reasons.append(problem) }
                 if hello.isCheck {
-                    try answer(channel, reasons)
+                    try answer(channel, hello, reasons)
                     channel.connection.drain(milliseconds: 500)
                     continue
                 }
@@ -132,7 +133,7 @@ package final class MigrationReceiver {
                 guard reasons.isEmpty else { throw MigrationError(.invalid, reasons) }
                 progress.update { report in
                     report.token = hello.token
-                    report.isPostcopy = hello.postcopy != nil
+                    (report.isPostcopy, report.isCompressed) = (hello.postcopy != nil, hello.compression != nil)
                     report.totalBytes = hello.memory.reduce(0) { $0 + $1.size }
                     report.disks = hello.disks.map { .init($0) }
                 }
@@ -146,9 +147,12 @@ package final class MigrationReceiver {
         }
     }
 
-    private func answer(_ channel: FrameChannel, _ reasons: [String]) throws(MigrationError) {
+    private func answer(
+        _ channel: FrameChannel, _ hello: Hello, _ reasons: [String]
+    ) throws(MigrationError) {
         if reasons.isEmpty {
-            let welcome = Welcome(pageSize: hello?.postcopy == nil ? nil : sink.postcopy?.target?.pageSize)
+            let pageSize = hello.postcopy == nil ? nil : sink.postcopy?.target?.pageSize
+            let welcome = Welcome(pageSize: pageSize, compression: hello.compression)
             try channel.send(.welcome, JSONBytes.encode(welcome), within: patience.frame)
         } else {
             try channel.send(.refusal, JSONBytes.encode(reasons), within: patience.frame)
@@ -192,7 +196,7 @@ package final class MigrationReceiver {
         } else {
             localHello = hello
         }
-        try answer(channels[0], [])
+        try answer(channels[0], hello, [])
         let deadline = HostClock.monotonic + UInt64(patience.frame) * 1_000_000
         var missing = Set(1..<max(hello.connections, 1))
         var others: [Int: FrameChannel] = [:]
@@ -214,6 +218,7 @@ package final class MigrationReceiver {
             }
         }
         channels += others.sorted { $0.key < $1.key }.map(\.value)
+        if hello.compression != nil { for channel in channels { try channel.unpackPages() } }
         if let memory {
             streams = try ReceivingStreams(
                 Array(channels.dropFirst()), (memory, sink.disks), progress, stop, patience)
@@ -266,7 +271,7 @@ package final class MigrationReceiver {
             let words = JSONBytes.reasons(JSONBytes.encode([String(decoding: frame.payload, as: UTF8.self)]))
             throw MigrationError(.refused, words.map { "the source gave up: \($0)" })
         case .hello, .welcome, .refusal, .join, .roundDone, .ready, .prepared, .committed, .want, .got, .rejoin,
-            .standing, .complete, .farewell:
+            .standing, .complete, .farewell, .packedPages:
             break
         }
     }
@@ -327,7 +332,7 @@ extension MigrationProgress {
     func count(_ frame: Frame) {
         let head = PagesHead(frame.payload)
         update { report in
-            report.bytes += UInt64(FrameHeader.size + frame.payload.count + frame.pageBytes)
+            report.bytes += UInt64(frame.length)
             report.pages += UInt64(head.present.pageCount)
             report.zeroPages += UInt64(head.zero.pageCount)
         }

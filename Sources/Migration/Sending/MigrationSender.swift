@@ -38,7 +38,7 @@ package final class MigrationSender {
         (self.options, self.source, self.progress, self.stop) = (options, source, progress, stop)
         self.onRound = onRound
         machine = SenderMachine(isPostcopy: options.isPostcopy)
-        progress.update { $0.isPostcopy = options.isPostcopy }
+        progress.update { ($0.isPostcopy, $0.isCompressed) = (options.isPostcopy, options.compresses) }
     }
 
     /// One that seeks the destination of a machine again whose memory follows it (``goOnServing()``).
@@ -93,19 +93,26 @@ package final class MigrationSender {
     package func check() throws(MigrationError) -> [String] {
         var hello = try source.describe()
         hello.isCheck = true
+        hello.compression = compression
         try connect()
         let channel = channels[0]
         try channel.send(.hello, hello.bytes, within: patience.frame, heeding: stop.event)
         let answer = try channel.receive(within: patience.frame, heeding: stop.event)
         channel.connection.shutDown()
         switch answer.kind {
-        case .welcome: return []
+        case .welcome:
+            let welcome: Welcome = try JSONBytes.decode(answer.payload, "the peer's welcome")
+            do throws(MigrationError) { try welcome.check(hello) } catch { return error.reasons }
+            return []
         case .refusal: return JSONBytes.reasons(answer.payload)
         default: throw .violation("a \(answer.kind) came as the answer to a hello")
         }
     }
 
     // MARK: Greeting
+
+    /// What pages are compressed by, as a hello says it.
+    private var compression: String? { options.compresses ? PagePacking.name : nil }
 
     func connect(heeding other: EventFD? = nil) throws(MigrationError) {
         let event = other ?? stop.event
@@ -124,6 +131,7 @@ package final class MigrationSender {
         hello.isLocal = options.isLocal
         hello.connections = options.isLocal || options.isPostcopy ? 1 : options.connections
         if options.isPostcopy { hello.postcopy = Hello.Postcopy(reconnect: options.reconnect) }
+        hello.compression = compression
         if options.isLocal {
             guard case .unix = options.address else {
                 throw MigrationError(.invalid, "local: memory goes by descriptor over unix:/PATH alone")
@@ -137,9 +145,7 @@ package final class MigrationSender {
         try step(.connected)
         try channels[0].send(.hello, hello.bytes, within: patience.frame, heeding: heeded)
         let welcome: Welcome = try JSONBytes.decode(expect(.welcome, within: patience.frame), "the peer's welcome")
-        guard welcome.format == Hello.format else {
-            throw .violation("the peer chose the format \(welcome.format)")
-        }
+        try welcome.check(hello)
         if let size = welcome.pageSize {
             pageSize = try Standing.pageSize(UInt64(clamping: size))
         }
@@ -148,6 +154,7 @@ package final class MigrationSender {
             let join = Join(token: hello.token, stream: stream)
             try channels[stream].send(.join, JSONBytes.encode(join), within: patience.frame, heeding: heeded)
         }
+        if options.compresses { for channel in channels { try channel.packPages() } }
         try step(.welcomed)
     }
 

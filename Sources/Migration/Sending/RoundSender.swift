@@ -35,7 +35,8 @@ final class RoundSender: Sendable {
     ///   - isFirst: whether the destination's memory still holds zeroes, so that pages of zeroes need not go at all.
     ///   - isLimited: whether the limit on the bandwidth counts.
     ///   - heeding: whether a wish for the end ends it.
-    /// - Returns: the bytes that went out.
+    /// - Returns: the bytes that went out, or would have without compression: as such the bytes are counted that are still
+    ///   to go.
     func send(
         round: Int, _ pages: [[UInt64]], isFirst: Bool, isLimited: Bool, heeding: Bool
     ) throws(MigrationError) -> UInt64 {
@@ -95,13 +96,14 @@ final class RoundSender: Sendable {
             let zero = isFirst && !isSilent ? PageSet() : pages & ~present
             var sent = 0
             if !present.isEmpty || !zero.isEmpty {
+                total += PagesHead.dataStart + present.pageCount * HostRange.pageSize
                 let head = PagesHead(
                     address: region.guestAddress + UInt64(work.offset), round: UInt64(round), present: present,
                     zero: zero)
-                if isLimited {
-                    limit?.wait(for: present.pageCount * HostRange.pageSize + PagesHead.size, heeding: stop.event)
-                }
-                sent = try channel.send(head, of: chunk, within: patience.frame, heeding: heeding ? stop.event : nil)
+                let frame = channel.ready(head, of: chunk)
+                if isLimited { limit?.wait(for: frame.count, heeding: stop.event) }
+                try channel.send(frame, within: patience.frame, heeding: heeding ? stop.event : nil)
+                sent = frame.count
                 last = HostClock.monotonic
             }
             progress.update { report in
@@ -111,7 +113,6 @@ final class RoundSender: Sendable {
                 let done = UInt64(pages.pageCount * HostRange.pageSize)
                 report.remainingBytes -= min(done, report.remainingBytes)
             }
-            total += sent
         }
         return total
     }

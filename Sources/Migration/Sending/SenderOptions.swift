@@ -26,6 +26,8 @@ package struct SenderOptions: Sendable {
     package var mayThrottle = true
     /// The most bytes a second; nil for what the line takes.
     package var bandwidth: UInt64?
+    /// Whether pages are compressed where that makes them smaller; the memory alone.
+    package var compresses = false
     /// What keeps the streams safe from others; nil for nothing.
     package var security: (any StreamSecurity)?
     package var patience = MigrationPatience()

@@ -36,6 +36,8 @@ package enum FrameKind: UInt16, CaseIterable, Sendable {
     case diskData = 40
     /// A range of a disk that holds zeroes.
     case diskZeroes
+    /// Pages of a chunk, compressed.
+    case packedPages = 48
 
     /// Which pages hold something: the others are zeroes, and those come in a postcopy migration after the commit, or when
     /// they are wanted.
@@ -58,7 +60,7 @@ package enum FrameKind: UInt16, CaseIterable, Sendable {
         switch self {
         case .hello, .welcome, .refusal: 1 << 20
         case .join: 4096
-        case .pages: PagesHead.size + PagesHead.chunkSize
+        case .pages, .packedPages: PagesHead.size + PagesHead.chunkSize
         case .state: 64 << 20
         case .abort: 64 << 10
         case .diskData: DiskHead.size + DiskHead.dataLimit
@@ -160,6 +162,8 @@ enum LittleEndian {
 ///     0 guest-physical address of the chunk   8 round   16 the pages whose bytes follow   80 the pages that are zero
 package struct PagesHead: Equatable, Sendable {
     package static let size = 144
+    /// Where its pages begin in a frame.
+    static let dataStart = FrameHeader.size + size
     /// Bytes of a chunk; a region's last one may be shorter.
     package static let chunkSize = 2 << 20
 

@@ -8,6 +8,13 @@ package struct Frame: Sendable {
     package let payload: [UInt8]
     /// Bytes of pages, or of a disk, behind the head.
     package let pageBytes: Int
+    /// Bytes that went over for that: fewer of pages that came compressed.
+    package var length: Int
+
+    package init(kind: FrameKind, payload: [UInt8], pageBytes: Int) {
+        (self.kind, self.payload, self.pageBytes) = (kind, payload, pageBytes)
+        length = FrameHeader.size + payload.count + pageBytes
+    }
 }
 
 /// One stream of a migration: frames both ways, each with its number and its checksums.
@@ -21,11 +28,13 @@ package final class FrameChannel: Sendable {
     /// Room for a frame of pages that goes out, with its header, and for the pages of one that comes in.
     private let outgoing: ScratchMemory
     private let incoming: ScratchMemory
+    /// What compresses pages that go out, and what those are got back with that come; nil where none are compressed.
+    private let packer = Mutex<PagePacker?>(nil), unpacker = Mutex<PageUnpacker?>(nil)
 
     package init(_ connection: any ByteStream) throws(MigrationError) {
         self.connection = connection
         do throws(HostError) {
-            outgoing = try ScratchMemory(count: FrameHeader.size + PagesHead.size + PagesHead.chunkSize)
+            outgoing = try ScratchMemory(count: PagesHead.dataStart + PagesHead.chunkSize)
             incoming = try ScratchMemory(count: PagesHead.chunkSize)
         } catch {
             throw MigrationError(.machine, "\(error)")
@@ -57,30 +66,50 @@ package final class FrameChannel: Sendable {
         }
     }
 
-    /// Sends pages: copies them first, since the guest may write them meanwhile.
+    /// Compresses the pages of the frames that go out from now on, where that makes them fewer bytes.
+    func packPages() throws(MigrationError) {
+        let new = try PagePacker()
+        packer.withLock { $0 = new }
+    }
+
+    /// A frame of pages in the channel's memory, until the next one.
+    struct ReadyPages {
+        fileprivate let kind: FrameKind
+        fileprivate let room: ScratchMemory
+        /// How many bytes it has.
+        let count: Int
+    }
+
+    /// Puts a frame of pages together: copies them first, since the guest may write them meanwhile.
     ///
     /// - Parameter chunk: the chunk's bytes.
-    /// - Returns: the bytes that went out.
-    package func send(
-        _ head: PagesHead, of chunk: HostRange, within milliseconds: Int, heeding stop: EventFD?
-    ) throws(MigrationError) -> Int {
-        var end = FrameHeader.size + PagesHead.size
+    func ready(_ head: PagesHead, of chunk: HostRange) -> ReadyPages {
+        var end = PagesHead.dataStart
         for run in head.present.runs {
             let pages = chunk.pages(run)
             outgoing.range.part(end..<end + pages.count).copy(from: pages)
             end += pages.count
         }
-        outgoing.fill(head.bytes, at: FrameHeader.size)
-        let payload = outgoing.range.part(FrameHeader.size..<end)
+        let pages = outgoing.range.part(PagesHead.dataStart..<end)
+        var ready = ReadyPages(kind: .pages, room: outgoing, count: end)
+        if pages.count > 0, let packer = packer.withLock({ $0 }), let packed = packer.pack(pages) {
+            ready = ReadyPages(kind: .packedPages, room: packer.room, count: PagesHead.dataStart + packed)
+        }
+        ready.room.fill(head.bytes, at: FrameHeader.size)
+        return ready
+    }
+
+    /// Sends the pages that were put together last.
+    func send(_ pages: ReadyPages, within milliseconds: Int, heeding stop: EventFD?) throws(MigrationError) {
+        let payload = pages.room.range.part(FrameHeader.size..<pages.count)
         let header = FrameHeader(
-            .pages, sequence: nextNumber(), length: payload.count, checksum: Checksum.crc32c(payload))
-        outgoing.fill(header.bytes)
+            pages.kind, sequence: nextNumber(), length: payload.count, checksum: Checksum.crc32c(payload))
+        pages.room.fill(header.bytes)
         do throws(StreamFault) {
-            try connection.send(outgoing.range.part(0..<end), within: milliseconds, heeding: stop)
+            try connection.send(pages.room.range.part(0..<pages.count), within: milliseconds, heeding: stop)
         } catch {
             throw MigrationError(fault: error, "sending pages")
         }
-        return end
     }
 
     /// The number of the next frame that goes out.
@@ -102,6 +131,7 @@ package final class FrameChannel: Sendable {
         // Whoever begins a frame finishes it, however long the next one may take.
         let rest = milliseconds ?? 30_000
         if header.kind == .pages { return try pages(header, into: memory, within: rest, heeding: stop) }
+        if header.kind == .packedPages { return try packedPages(header, into: memory, within: rest, heeding: stop) }
         if header.kind == .diskData { return try diskData(header, within: rest, heeding: stop) }
         let payload = try bytes(header.length, within: rest, heeding: stop, "a frame (\(header.kind))")
         guard Checksum.crc32c(payload) == header.checksum else {
@@ -140,6 +170,44 @@ package final class FrameChannel: Sendable {
             for run in head.zero.runs { chunk.pages(run).clear() }
         }
         return Frame(kind: .pages, payload: bytes, pageBytes: count)
+    }
+
+    /// Takes pages that come compressed, from now on.
+    func unpackPages() throws(MigrationError) {
+        let new = try PageUnpacker()
+        unpacker.withLock { $0 = new }
+    }
+
+    /// Receives compressed pages, which are pages like others from here on. How many bytes they become is known from the
+    /// pages that the head names; what the compressed bytes say of themselves is believed only where it is the same.
+    private func packedPages(
+        _ header: FrameHeader, into memory: ArrivingMemory?, within milliseconds: Int, heeding stop: EventFD?
+    ) throws(MigrationError) -> Frame {
+        guard let unpacker = unpacker.withLock({ $0 }) else {
+            throw .violation("compressed pages came, and none were to come")
+        }
+        let count = header.length - PagesHead.size
+        guard count > 0 else { throw .violation("a frame of compressed pages has \(header.length) bytes") }
+        let bytes = try bytes(PagesHead.size, within: milliseconds, heeding: stop, "pages")
+        let head = PagesHead(bytes)
+        let size = head.present.pageCount * HostRange.pageSize
+        guard count < size else { throw .violation("\(count) bytes came for \(size) bytes of pages, compressed") }
+        let chunk = try memory?.place(head, dataBytes: size)
+        let packed = unpacker.room.range.part(0..<count)
+        try receive([packed], behind: bytes, header, within: milliseconds, heeding: stop, "pages")
+        let runs = head.present.runs
+        var target = incoming.range.part(0..<size)
+        if let chunk, runs.count == 1 { target = chunk.pages(runs[0]) }
+        guard unpacker.unpack(packed, into: target) else {
+            throw .violation("the compressed pages of 0x\(String(head.address, radix: 16)) cannot be read")
+        }
+        if let chunk {
+            if runs.count > 1 { chunk.put(incoming.range, at: head.present) }
+            for run in head.zero.runs { chunk.pages(run).clear() }
+        }
+        var frame = Frame(kind: .pages, payload: bytes, pageBytes: size)
+        frame.length = FrameHeader.size + header.length
+        return frame
     }
 
     /// Receives a frame's data, which comes behind its head, and checks both.

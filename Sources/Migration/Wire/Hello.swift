@@ -54,6 +54,8 @@ package struct Hello: Codable, Equatable, Sendable {
     package var isCheck = false
     /// How the memory follows the machine, where it does; nil where it comes first.
     package var postcopy: Postcopy?
+    /// What pages are compressed by, where that makes them smaller; nil for nothing.
+    package var compression: String?
 
     /// Memory that follows the machine.
     package struct Postcopy: Codable, Equatable, Sendable {
@@ -107,6 +109,17 @@ package struct Hello: Codable, Equatable, Sendable {
         if let disks { try MirroredDisk.check(disks) }
     }
 
+    /// Why the pages cannot be got back here that the source wants to compress; nil where they can, or it does not.
+    var compressionProblem: String? {
+        guard let compression else { return nil }
+        let begin = "the memory is to come compressed (compression \"\(compression.prefix(32))\")"
+        guard compression == PagePacking.name else {
+            return "\(begin), in a way that this version of swiftlet does not know"
+        }
+        return Zstd.isBuiltIn
+            ? nil : "\(begin), and this host's swiftlet was built without libzstd: \(Zstd.remedy)"
+    }
+
     private func checkMemory() throws(MigrationError) {
         guard 1...Self.regionLimit ~= memory.count else {
             throw .violation("the peer's machine has \(memory.count) regions of memory")
@@ -135,6 +148,17 @@ struct Welcome: Codable, Equatable {
     var format = Hello.format
     /// Bytes of the destination's pages, each of which comes as a whole in a postcopy migration; nil for 4096.
     var pageSize: Int?
+    /// The hello's compression, where it has one: versions that do not know it do not say so.
+    var compression: String?
+
+    /// Refuses an answer that a source cannot go on with.
+    func check(_ hello: Hello) throws(MigrationError) {
+        guard format == Hello.format else { throw .violation("the peer chose the format \(format)") }
+        if let asked = hello.compression, compression != asked {
+            throw MigrationError(
+                .machine, "the destination's version of swiftlet takes no compressed memory; leave compression out")
+        }
+    }
 }
 
 /// What a further stream says of itself.

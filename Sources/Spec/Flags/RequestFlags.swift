@@ -83,6 +83,7 @@ package enum RequestFlags: Sendable, CaseIterable {
             Key("connections", .integer), Key("tls_dir", .text), memoryMode, Key("reconnect_s", .integer),
             Key("auto_converge", .toggle), Key("bandwidth", .size),
             Key("disks", .words(["shared": "shared", "mirror": "mirror"])),
+            Key("compression", .words(["none": "None", "zstd": "Zstd"])),
         ])
 
     private static let receiveSyntax = FlagSyntax(

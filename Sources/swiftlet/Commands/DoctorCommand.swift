@@ -15,7 +15,7 @@ struct DoctorCommand: ParsableCommand {
         let guest =
             usable ? GuestFindings.probe() : GuestFindings.Result(findings: [], guests: false, linuxGuests: false)
         let diagnosis = Diagnosis(
-            findings: kvm + guest.findings + HostFindings.host(), guests: guest.guests,
+            findings: kvm + guest.findings + HostFindings.host() + [HostFindings.build()], guests: guest.guests,
             linuxGuests: guest.linuxGuests)
         if json {
             StandardStreams.out(try JSONText.make(diagnosis))

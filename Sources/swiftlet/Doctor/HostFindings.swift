@@ -46,6 +46,14 @@ enum HostFindings {
         return findings
     }
 
+    /// What this program was built with.
+    static func build() -> Finding {
+        let purpose = "compressed migrations (compression Zstd)"
+        return Zstd.isBuiltIn
+            ? Finding("libzstd", .yes, purpose)
+            : Finding("libzstd", .limited, "\(purpose): not built in", remedy: "only for those: \(Zstd.remedy)")
+    }
+
     private static func device(
         _ path: String, _ purpose: String, module: String, usualGroup: String?, required: Bool = true
     ) -> Finding {

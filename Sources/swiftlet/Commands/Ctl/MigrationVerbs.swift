@@ -35,7 +35,7 @@ struct SendMigrationVerb: ParsableCommand {
     @Flag(help: "Show how far it is, also where the output is no terminal.") var progress = false
     @Argument(
         help:
-            "tcp:HOST:PORT or unix:/PATH, or destination_url=URL,downtime_ms=N,timeout_s=N,timeout_strategy=cancel|ignore,connections=N,tls_dir=DIRECTORY,local=on,memory_mode=precopy|postcopy,reconnect_s=N,auto_converge=off,bandwidth=SIZE,disks=shared|mirror"
+            "tcp:HOST:PORT or unix:/PATH, or destination_url=URL,downtime_ms=N,timeout_s=N,timeout_strategy=cancel|ignore,connections=N,tls_dir=DIRECTORY,local=on,memory_mode=precopy|postcopy,reconnect_s=N,auto_converge=off,bandwidth=SIZE,disks=shared|mirror,compression=none|zstd"
     )
     var config: String
 
@@ -88,8 +88,8 @@ struct MigrationVerb: ParsableCommand {
 
     /// What is shown, in this order.
     private static let rows = [
-        "role", "state", "owner", "over", "error", "token", "peer", "memory_mode", "round", "memory_bytes",
-        "sent_bytes", "sent_pages",
+        "role", "state", "owner", "over", "error", "token", "peer", "memory_mode", "compression", "round",
+        "memory_bytes", "sent_bytes", "sent_pages",
         "zero_pages", "remaining_bytes", "disk_bytes", "disk_sent_bytes", "disk_remaining_bytes", "rate_bytes_per_s",
         "dirty_rate_bytes_per_s", "expected_downtime_ms",
         "downtime_ms", "throttle_percent", "elapsed_ms",
