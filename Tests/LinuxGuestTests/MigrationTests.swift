@@ -9,9 +9,9 @@ extension LinuxGuests {
         @Test func movesBackAndForthAtWork() throws {
             try withGuest("moves") { scratch in
                 let guest = try MovingGuest(in: scratch)
-                for number in 0..<MovingGuest.moves {
+                for number in 0..<guest.moves {
                     try guest.work()
-                    let way = Way.all[number % Way.all.count]
+                    let way = guest.ways[number % guest.ways.count]
                     let before = guest.client.longest
                     let outcome = try guest.move(way)
                     try guest.work()

@@ -5,10 +5,15 @@ import Testing
 /// A guest that computes on 4 vCPUs, writes a file system and serves a client over TCP (the init's test `serve`), and moves
 /// between two hosts, each time into a new process.
 final class MovingGuest {
-    /// How often it moves: once each way, or as many times as the environment says.
-    static let moves = ProcessInfo.processInfo.environment["SWIFTLET_MOVES"].flatMap { Int($0) } ?? Way.all.count
+    /// How often it is to move, where the environment says so.
+    private static let wanted = ProcessInfo.processInfo.environment["SWIFTLET_MOVES"].flatMap { Int($0) }
     /// Whether more than each way once is asked for: what takes minutes runs then.
-    static var isLong: Bool { moves > Way.all.count }
+    static var isLong: Bool { (wanted ?? 0) > Way.all.count }
+
+    /// The ways that the executable has.
+    let ways: [Way]
+    /// How often it moves: once each way, if nobody wants more.
+    var moves: Int { Self.wanted ?? ways.count }
 
     let hosts: TwoHosts
     let deadline: Deadline
@@ -39,11 +44,19 @@ final class MovingGuest {
         spec.serial = .file(scratch.path("serial"))
         (vmm, socket) = try Self.start(hosts, 0, scratch, "api0")
         let api = try GuestAPI(socket, by: deadline)
+        ways = try Self.ways(api)
         for (name, body) in [("vm.create", String(decoding: try spec.json(), as: UTF8.self)), ("vm.boot", "")] {
             let reply = try api.put(name, body)
             try #require(reply.status == 204, "\(name): \(reply)\n\(vmm.evidence)")
         }
         client = try EchoClient(TwoHosts.guest, 7000, by: deadline)
+    }
+
+    /// All ways but those that the executable was built without, which it tells itself.
+    private static func ways(_ api: GuestAPI) throws -> [Way] {
+        if try api.get("vmm.ping").body.contains(#""zstd""#) { return Way.all }
+        tell("the way \(Way.compressed.name) is left out: the executable was built without libzstd (Tests/run zstd)")
+        return Way.all.filter { $0.name != Way.compressed.name }
     }
 
     private static func start(

@@ -48,7 +48,9 @@ struct Way: Sendable {
 
     /// Over one encrypted connection.
     static let tls = Way(name: "TLS", isEncrypted: true)
+    /// Its memory compressed, where the executable was built with libzstd.
+    static let compressed = Way(name: "compressed", sending: #","compression":"Zstd""#)
 
     /// All of them, each in turn.
-    static let all = [plain, tls, connections, local, postcopy, mirror]
+    static let all = [plain, compressed, tls, connections, local, postcopy, mirror]
 }
