@@ -123,9 +123,12 @@ struct KVMTests {
         func clear(_ words: [UInt64], _ pages: Range<Int> = 0..<16) throws(KVMError) {
             try machine.clearDirtyLog(slot: 0, words, pages: pages)
         }
+        // A page that KVM has not mapped yet may count as written when it is read, like that of the code.
+        _ = try guest.run()
         try log(true)
         _ = try guest.run()
-        #expect(try look() == [1 << 3] && look() == [0])
+        #expect(try look() == [1 << 3])
+        #expect(try look() == [0])
         try log(false)
         guard machine.dirtyLogFeatures.contains(.manualProtection) else { return }
 
