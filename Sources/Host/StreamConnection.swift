@@ -29,33 +29,26 @@ package enum StreamFault: Error, Equatable, Sendable, CustomStringConvertible {
 
 /// How long a call may wait, and what ends the waiting before.
 struct StreamWait {
-    private let deadline: UInt64?
+    private let time: TimeLeft
     private let stop: EventFD?
 
-    init(_ milliseconds: Int?, _ stop: EventFD?) {
-        deadline = milliseconds.map { HostClock.monotonic &+ UInt64(max(0, $0)) &* 1_000_000 }
-        self.stop = stop
-    }
+    init(_ milliseconds: Int?, _ stop: EventFD?) { (time, self.stop) = (TimeLeft(milliseconds), stop) }
 
     /// Sleeps for a few ms where no descriptor tells when to go on.
     func rest() throws(StreamFault) {
         if let stop, stop.isPending { throw .cancelled }
-        if let deadline, HostClock.monotonic >= deadline { throw .timeUp }
+        if time.milliseconds == 0 { throw .timeUp }
         HostClock.sleep(milliseconds: 5)
     }
 
     /// Waits until the descriptor can be read or written.
     func wait(_ descriptor: Int32, forReading: Bool) throws(StreamFault) {
         while true {
-            var timeout: Int32 = -1
-            if let deadline {
-                let now = HostClock.monotonic
-                guard now < deadline else { throw .timeUp }
-                timeout = Int32(clamping: (deadline - now) / 1_000_000 + 1)
-            }
+            let left = time.milliseconds
+            if left == 0 { throw .timeUp }
             var entries = [PollEntry(descriptor, forReading: forReading, forWriting: !forReading)]
             if let stop { entries.append(PollEntry(stop.raw, forReading: true)) }
-            PollEntry.wait(&entries, timeout: timeout)
+            PollEntry.wait(&entries, timeout: left.map { Int32(clamping: $0) } ?? -1)
             if entries.count > 1, entries[1].isReadable { throw .cancelled }
             // Nothing is when the time is up, and a socket that still connects has no error to tell either.
             if entries[0].isReadable || entries[0].isWritable || entries[0].isHungUp { return }

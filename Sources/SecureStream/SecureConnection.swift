@@ -190,21 +190,3 @@ package final class SecureConnection: ByteStream {
     package func shutDown() { line.shutDown() }
     package func drain(milliseconds: Int) { line.drain(milliseconds: milliseconds) }
 }
-
-/// How much of a time is left.
-struct TimeLeft {
-    private let deadline: UInt64?
-
-    /// - Parameter milliseconds: from now; nil for no end.
-    init(_ milliseconds: Int?) {
-        deadline = milliseconds.map { HostClock.monotonic &+ UInt64(max(0, $0)) &* 1_000_000 }
-    }
-
-    /// Rounded up; nil for no end.
-    var milliseconds: Int? {
-        deadline.map { deadline in
-            let now = HostClock.monotonic
-            return now >= deadline ? 0 : Int(clamping: (deadline - now + 999_999) / 1_000_000)
-        }
-    }
-}

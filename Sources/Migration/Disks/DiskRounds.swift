@@ -11,7 +11,7 @@ final class DiskRounds {
     /// Begins to note what is written, and looks what there is.
     init(
         _ source: any MirrorSource, _ disks: [MirroredDisk], _ channels: [FrameChannel], _ limit: BandwidthLimit?,
-        _ ends: (progress: MigrationProgress, stop: MigrationStop, patience: Int)
+        _ ends: (progress: MigrationProgress, stop: MigrationStop, patience: MigrationPatience)
     ) throws(MigrationError) {
         (self.source, progress) = (source, ends.progress)
         sender = try DiskSender(source, disks, channels, limit, ends)

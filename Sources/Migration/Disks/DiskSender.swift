@@ -10,14 +10,11 @@ final class DiskSender: Sendable {
     private let limit: BandwidthLimit?
     private let progress: MigrationProgress
     private let stop: MigrationStop
-    private let patience: Int
-
-    /// How long a stream may be without a frame while zeroes are read that need not go over, in ns.
-    private static let silence: UInt64 = 2_000_000_000
+    private let patience: MigrationPatience
 
     init(
         _ source: any MirrorSource, _ disks: [MirroredDisk], _ channels: [FrameChannel], _ limit: BandwidthLimit?,
-        _ ends: (progress: MigrationProgress, stop: MigrationStop, patience: Int)
+        _ ends: (progress: MigrationProgress, stop: MigrationStop, patience: MigrationPatience)
     ) throws(MigrationError) {
         (self.source, self.disks, self.channels, self.limit) = (source, disks, channels, limit)
         (progress, stop, patience) = ends
@@ -117,9 +114,10 @@ final class DiskSender: Sendable {
                 if !piece.isZero {
                     if round.isLimited { limit?.wait(for: piece.range.count + DiskHead.size, heeding: stop.event) }
                     sent += try stream.channel.send(
-                        head, piece.range, of: stream.buffer, within: patience, heeding: heeded)
-                } else if !round.isFirst || now &- stream.last > Self.silence {
-                    try stream.channel.send(.diskZeroes, head.bytes, within: patience, heeding: heeded)
+                        head, piece.range, of: stream.buffer, within: patience.frame, heeding: heeded)
+                } else if !round.isFirst || now &- stream.last >= UInt64(patience.breath) &* 1_000_000 {
+                    // Whoever waits for a frame is to hear of a source that finds nothing to send for long.
+                    try stream.channel.send(.diskZeroes, head.bytes, within: patience.frame, heeding: heeded)
                     sent += FrameHeader.size + DiskHead.size
                 } else {
                     continue
