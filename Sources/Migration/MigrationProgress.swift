@@ -119,7 +119,7 @@ package struct MigrationPatience: Equatable, Sendable {
     package var connect = 10_000
     /// For one frame, or for its answer, while the guest runs.
     package var frame = 30_000
-    /// For the source to look at memory that holds nothing, of which nothing need go over: well below `frame`.
+    /// For the source to look at memory or disks while nothing need go over: well below `frame`.
     package var breath = 5000
     /// For one answer while the guest stands still.
     package var handover = 15_000

@@ -104,6 +104,7 @@ final class FakeSource: MigrationSource {
     private let guest: Mutex<State>
     let hello: Hello
     let ended = Mutex(false)
+    private let readingTime: Int
     private let disks: FakeDisks?
     var mirror: (any MirrorSource)? { disks }
 
@@ -111,10 +112,12 @@ final class FakeSource: MigrationSource {
     ///   - busyRounds: after how many looks the guest stops writing.
     ///   - disks: those that come along.
     ///   - isEmpty: whether its memory holds zeroes alone.
+    ///   - readingTime: ms before pages may be read.
     init(
-        _ ledger: Ledger, _ steps: Steps = Steps(), busyRounds: Int = 2, disks: FakeDisks? = nil, isEmpty: Bool = false
+        _ ledger: Ledger, _ steps: Steps = Steps(), busyRounds: Int = 2, disks: FakeDisks? = nil, isEmpty: Bool = false,
+        readingTime: Int = 0
     ) throws {
-        self.disks = disks
+        (self.disks, self.readingTime) = (disks, readingTime)
         let memory = try FakeMemory()
         if !isEmpty {
             for page in stride(from: 0, to: 500, by: 3) { memory.fill(0, page, UInt8(page % 251 + 1)) }
@@ -168,6 +171,7 @@ final class FakeSource: MigrationSource {
     }
 
     func beginReading(_ region: Int, _ pages: Range<Int>) throws(MigrationError) {
+        if readingTime > 0 { HostClock.sleep(milliseconds: readingTime) }
         guest.withLock { state in
             guard state.isLogging else { return }
             for page in pages { state.found[region][page / 64] &= ~(1 << UInt64(page % 64)) }

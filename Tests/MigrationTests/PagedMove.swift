@@ -95,6 +95,8 @@ final class PagedMove {
         var bandwidth: UInt64?
         /// Whether pages are compressed.
         var compresses = false
+        /// ms that a chunk of the memory takes to be looked at, and after which the destination is to hear something.
+        var survey: Int?, breath: Int?
         /// Is called when both ends exist.
         var during: (@Sendable (MigrationStop, MigrationStop, MigrationProgress, MigrationProgress) -> Void)?
     }
@@ -123,7 +125,7 @@ final class PagedMove {
     }
 
     init(_ scratch: ScratchDirectory, _ setting: Setting = Setting()) throws {
-        let source = try FakeSource(ledger, Steps(failing: setting.sourceFails))
+        let source = try FakeSource(ledger, Steps(failing: setting.sourceFails), readingTime: setting.survey ?? 0)
         let sink = try PagedSink(ledger, Steps(failing: setting.sinkFails))
         let (sourceStop, sinkStop) = (try MigrationStop(), try MigrationStop())
         let number = UInt32.random(in: .min ... .max)
@@ -135,6 +137,7 @@ final class PagedMove {
         (options.bandwidth, options.compresses) = (setting.bandwidth, setting.compresses)
         var patience = MigrationPatience(all: setting.patience)
         patience.hold = 50
+        if let breath = setting.breath { patience.breath = breath }
         options.patience = patience
         let (arrival, starved, sinkProgress) = (arrival, starved, sinkProgress)
         thread = try Thread("receiver") { [patience] in

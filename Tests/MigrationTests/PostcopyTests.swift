@@ -27,6 +27,17 @@ import Testing
         #expect((move.sink.pager?.reading.faults ?? 0) > 0)
     }
 
+    /// A look at all of a large memory takes longer than the destination waits for a word.
+    @Test func aSourceThatLooksForLongIsHeard() throws {
+        let scratch = try ScratchDirectory("survey")
+        var setting = PagedMove.Setting()
+        (setting.patience, setting.survey, setting.breath) = (1000, 700, 100)
+        let move = try PagedMove(scratch, setting)
+        let received = move.end()
+        #expect(move.problem(received) == nil)
+        #expect(move.sent == .moved && received == .arrived(nil), "\(move.sent)")
+    }
+
     @Test(arguments: LineFault.allCases) func noFrameMatters(_ fault: LineFault) throws {
         let scratch = try ScratchDirectory("frames")
         var setting = PagedMove.Setting()

@@ -21,10 +21,15 @@ extension MigrationSender {
 
     private func pagesInUse(_ regions: [MemoryRegion]) throws(MigrationError) -> [[UInt64]] {
         var found = PageList(empty: regions)
+        var last = HostClock.monotonic
         for region in regions.indices {
             let chunks = (regions[region].host.count + PagesHead.chunkSize - 1) / PagesHead.chunkSize
             for chunk in 0..<chunks {
                 if let asked = stop.asked { throw asked }
+                if HostClock.monotonic &- last >= UInt64(patience.breath) &* 1_000_000 {
+                    try channels[0].send(.breath, within: patience.frame, heeding: heeded)
+                    last = HostClock.monotonic
+                }
                 let place = ChunkPlace(region: region, chunk: chunk, of: regions)
                 let first = chunk * PagesHead.chunkSize / HostRange.pageSize
                 if !isPaused {

@@ -247,7 +247,7 @@ package final class MigrationReceiver {
         guard machine.awaited.contains(frame.kind) else {
             throw .violation("\(frame.kind) came while the destination was \(machine.name)")
         }
-        if hello?.postcopy != nil, line == nil, frame.kind != .map, frame.kind != .abort {
+        if hello?.postcopy != nil, line == nil, ![.map, .abort, .breath].contains(frame.kind) {
             throw .violation("\(frame.kind) came where a list of pages was to come")
         }
         switch frame.kind {
@@ -270,7 +270,8 @@ package final class MigrationReceiver {
         case .abort:
             let words = JSONBytes.reasons(JSONBytes.encode([String(decoding: frame.payload, as: UTF8.self)]))
             throw MigrationError(.refused, words.map { "the source gave up: \($0)" })
-        case .hello, .welcome, .refusal, .join, .roundDone, .ready, .prepared, .committed, .want, .got, .rejoin,
+        case .breath, .hello, .welcome, .refusal, .join, .roundDone, .ready, .prepared, .committed, .want, .got,
+            .rejoin,
             .standing, .complete, .farewell, .packedPages:
             break
         }

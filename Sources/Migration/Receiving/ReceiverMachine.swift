@@ -113,7 +113,7 @@ package struct ReceiverMachine: Equatable, Sendable {
     var awaited: Set<FrameKind> {
         switch state {
         case .waiting: [.hello]
-        case .receiving: [.memory, .pages, .diskData, .diskZeroes, .roundEnd, .map, .state, .abort]
+        case .receiving: [.memory, .pages, .diskData, .diskZeroes, .roundEnd, .map, .state, .abort, .breath]
         case .mapped: [.state, .abort]
         case .loaded: [.release, .abort]
         case .building: [.abort]

@@ -91,9 +91,8 @@ package final class MigrationSender {
     ///
     /// - Returns: none if it would.
     package func check() throws(MigrationError) -> [String] {
-        var hello = try source.describe()
+        var hello = try completed(source.describe())
         hello.isCheck = true
-        hello.compression = compression
         try connect()
         let channel = channels[0]
         try channel.send(.hello, hello.bytes, within: patience.frame, heeding: stop.event)
@@ -111,8 +110,23 @@ package final class MigrationSender {
 
     // MARK: Greeting
 
-    /// What pages are compressed by, as a hello says it.
-    private var compression: String? { options.compresses ? PagePacking.name : nil }
+    /// A description of the machine with how it is to go.
+    private func completed(_ description: Hello) throws(MigrationError) -> Hello {
+        var hello = description
+        hello.isLocal = options.isLocal
+        hello.connections = options.isLocal || options.isPostcopy ? 1 : options.connections
+        if options.isPostcopy { hello.postcopy = Hello.Postcopy(reconnect: options.reconnect) }
+        hello.compression = options.compresses ? PagePacking.name : nil
+        guard options.isLocal else { return hello }
+        guard case .unix = options.address else {
+            throw MigrationError(.invalid, "local: memory goes by descriptor over unix:/PATH alone")
+        }
+        guard source.memoryDescriptor != nil else {
+            throw MigrationError(
+                .machine, "local: the memory has no descriptor; it has one with \"shared\": true in $.memory")
+        }
+        return hello
+    }
 
     func connect(heeding other: EventFD? = nil) throws(MigrationError) {
         let event = other ?? stop.event
@@ -127,20 +141,7 @@ package final class MigrationSender {
     }
 
     private func greet(_ description: Hello) throws(MigrationError) {
-        var hello = description
-        hello.isLocal = options.isLocal
-        hello.connections = options.isLocal || options.isPostcopy ? 1 : options.connections
-        if options.isPostcopy { hello.postcopy = Hello.Postcopy(reconnect: options.reconnect) }
-        hello.compression = compression
-        if options.isLocal {
-            guard case .unix = options.address else {
-                throw MigrationError(.invalid, "local: memory goes by descriptor over unix:/PATH alone")
-            }
-            guard source.memoryDescriptor != nil else {
-                throw MigrationError(
-                    .machine, "local: the memory has no descriptor; it has one with \"shared\": true in $.memory")
-            }
-        }
+        let hello = try completed(description)
         try connect()
         try step(.connected)
         try channels[0].send(.hello, hello.bytes, within: patience.frame, heeding: heeded)
@@ -164,7 +165,7 @@ package final class MigrationSender {
         while let server, try server.take(frame, channels[0], heeding: heeded) {
             frame = try channels[0].receive(within: milliseconds, heeding: heeded)
         }
-        if frame.kind == .refusal { throw MigrationError(.refused, JSONBytes.reasons(frame.payload)) }
+        if frame.kind == .refusal { throw refusal(frame) }
         guard frame.kind == kind else { throw .violation("\(frame.kind) came where \(kind) was to come") }
         return frame.payload
     }
@@ -242,7 +243,7 @@ package final class MigrationSender {
     /// - Returns: what goes on with them in each round; nil where none come along.
     private func copyDisks(_ round: inout Int, _ limit: BandwidthLimit?) throws(MigrationError) -> DiskRounds? {
         guard let mirror = source.mirror, let mirrored else { return nil }
-        let disks = try DiskRounds(mirror, mirrored, channels, limit, (progress, stop, patience.frame))
+        let disks = try DiskRounds(mirror, mirrored, channels, limit, (progress, stop, patience))
         let first = DiskSender.Round(number: round, isFirst: true)
         _ = try disks.send(first, heeding: machine.canCancel)
         try endRound(round, isLast: false)
@@ -376,6 +377,14 @@ package final class MigrationSender {
         guard error.kind == .connection, let channel = channels.first, channel.hasInput,
             let frame = try? channel.receive(within: 500), frame.kind == .refusal
         else { return error }
-        return MigrationError(.refused, JSONBytes.reasons(frame.payload))
+        return refusal(frame)
+    }
+
+    /// What the destination said of a machine that it does not take, or not any more.
+    private func refusal(_ frame: Frame) -> MigrationError {
+        let reasons = JSONBytes.reasons(frame.payload)
+        // What is wrong with the machine is plain; what happened there could be taken for what happened here.
+        return MigrationError(
+            .refused, machine.state == .greeting ? reasons : reasons.map { "the destination gave up: \($0)" })
     }
 }

@@ -38,6 +38,8 @@ package enum FrameKind: UInt16, CaseIterable, Sendable {
     case diskZeroes
     /// Pages of a chunk, compressed.
     case packedPages = 48
+    /// The source is at work, and has nothing to send yet.
+    case breath
 
     /// Which pages hold something: the others are zeroes, and those come in a postcopy migration after the commit, or when
     /// they are wanted.
@@ -69,7 +71,7 @@ package enum FrameKind: UInt16, CaseIterable, Sendable {
         case .map, .standing: 64 << 20
         case .want: PageList.entrySize
         case .rejoin: 4096
-        case .memory, .ready, .release, .prepared, .commit, .committed, .complete, .farewell: 0
+        case .memory, .ready, .release, .prepared, .commit, .committed, .complete, .farewell, .breath: 0
         }
     }
 }
