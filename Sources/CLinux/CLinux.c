@@ -25,7 +25,10 @@ void cl_memory_barrier(void) {
     (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 }
 
-void cl_ignore_broken_pipes(void) { signal(SIGPIPE, SIG_IGN); }
+void cl_ignore_write_signals(void) {
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
 
 void cl_open_standard_descriptors(void) {
     for (int fd = 0; fd <= 2; fd++) {

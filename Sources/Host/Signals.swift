@@ -45,8 +45,9 @@ package func isPending(_ signals: [Int32]) -> Bool {
     return signals.contains { unsafe sigismember(&pending, $0) == 1 }
 }
 
-/// Makes a write to a pipe or socket that nobody reads any more an error (`EPIPE`) instead of the process's end.
-package func ignoreBrokenPipes() { cl_ignore_broken_pipes() }
+/// Makes a write to a pipe or socket that nobody reads any more an error (`EPIPE`) instead of the process's end, and so
+/// one to a file that gets longer than the process may write (`EFBIG`, setrlimit(2)).
+package func ignoreWriteSignals() { cl_ignore_write_signals() }
 
 /// Opens `/dev/null` in place of standard input, output or error that the process was started without, so that no file
 /// of ours gets such a number.

@@ -22,7 +22,7 @@ struct Swiftlet: ParsableCommand {
     /// Starts the process: `cloud-hypervisor` as its name means the subcommand `vmm`, `ch-remote` means `ctl --json`.
     static func main() {
         ProcessClock.start()
-        ignoreBrokenPipes()
+        ignoreWriteSignals()
         openStandardDescriptors()
         let name = CommandLine.arguments.first.map { $0.split(separator: "/").last.map(String.init) ?? $0 }
         let arguments = withLongVersion(Array(CommandLine.arguments.dropFirst()))

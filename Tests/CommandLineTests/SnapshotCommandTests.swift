@@ -42,6 +42,16 @@ import Testing
                 """)
     }
 
+    /// The kernel's limit of a file's length is an error like a full disk, and no signal.
+    @Test func aFileThatMayNotGetLongerIsAnError() throws {
+        let script = #"ulimit -f 8; exec "$0" snapshot merge "$1" "$2""#
+        let command = Command("bash", ["-c", script, try Built.swiftlet(), diff, scratch.path("merged")])
+        let result = try runProcess(command)
+        #expect(result.ending == .exited(69), "\(result)")
+        #expect(result.errors.contains("EFBIG") && result.errors.contains("ulimit -f"), "\(result)")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: scratch.path).sorted() == ["diff", "full"])
+    }
+
     @Test func damageIsNamedAndTheOthersAreStillChecked() throws {
         try flip("full/memory.bin", at: 2 * 4096 + 9)
         let result = try run("verify", "--json", diff, full, scratch.path("none"))

@@ -49,7 +49,7 @@ package final class ChildProcess: Sendable {
 
     /// Starts the program.
     package init(_ command: Command, _ connection: Connection = .pipes) throws {
-        ignoreBrokenPipes
+        ignoreWriteSignals
         self.command = command
         switch connection {
         case .pipes:
@@ -178,4 +178,4 @@ package final class ChildProcess: Sendable {
 }
 
 /// Writing to a process that has gone is an error here, not the end of the tests.
-private let ignoreBrokenPipes: Void = { _ = signal(SIGPIPE, SIG_IGN) }()
+private let ignoreWriteSignals: Void = { _ = signal(SIGPIPE, SIG_IGN) }()

@@ -37,7 +37,7 @@ final class FakeGuest {
 
     init(room: UInt32 = 4096, _ change: (inout VsockSettings) -> Void = { _ in }) throws {
         // A client that was closed on is a case for the tests, not for a signal.
-        cl_ignore_broken_pipes()
+        cl_ignore_write_signals()
         self.room = room
         memory = try GuestMemory([MemoryRange(address: 0, size: 4 << 20)])
         receive = try FakeDriver(memory, size: 128, base: 0)

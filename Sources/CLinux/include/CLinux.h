@@ -92,7 +92,7 @@ static inline int cl_thread_id(void) { return (int)syscall(SYS_gettid); }
 
 // Signals that a vCPU thread is kicked with: the handler does nothing, its arrival ends KVM_RUN with EINTR.
 int cl_install_kick_handler(int signal_number);
-void cl_ignore_broken_pipes(void);
+void cl_ignore_write_signals(void);
 void cl_open_standard_descriptors(void);
 static inline int cl_sigrtmin(void) { return SIGRTMIN; }
 static inline int cl_pthread_kill(pthread_t thread, int signal_number) { return pthread_kill(thread, signal_number); }
