@@ -13,11 +13,23 @@ package enum Directory {
         try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
     }
 
+    /// Opens a directory that is no symbolic link to one.
+    private static func openItself(_ path: String) throws(HostError) -> FileDescriptor {
+        try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+    }
+
     /// The names in a directory but `.` and `..`, in no order.
-    package static func entries(_ path: String) throws(HostError) -> [String] {
-        // SAFETY: the path's bytes live through the call; the stream is closed once, behind its last use.
-        guard let stream = unsafe opendir(path) else { throw HostError("list the directory", path, Errno.current) }
+    package static func entries(_ path: String) throws(HostError) -> [String] { try entries(of: open(path), path) }
+
+    private static func entries(
+        of directory: borrowing FileDescriptor, _ path: String
+    ) throws(HostError) -> [String] {
+        let copy = try directory.duplicate()
+        // SAFETY: the stream owns the copy from here on, and is closed once, behind its last use.
+        guard let stream = unsafe fdopendir(copy.raw) else { throw HostError("list the directory", path, .current) }
+        _ = copy.release()
         defer { unsafe closedir(stream) }
+        unsafe rewinddir(stream)
         var names: [String] = []
         while let entry = unsafe readdir(stream) {
             // SAFETY: the entry is the stream's until the next call; its name ends with a zero byte.
@@ -58,11 +70,25 @@ package enum Directory {
     ///
     /// - Throws: the first thing that could not be removed; what is gone already is no error.
     package static func removeWithFiles(_ path: String) throws(HostError) {
+        let directory: FileDescriptor
+        do throws(HostError) { directory = try openItself(path) } catch {
+            if error.errno == .noSuchFile { return }
+            throw error
+        }
+        try remove(directory, path, try entries(of: directory, path))
+    }
+
+    /// Removes a directory with the files that have these names: in the directory that was opened, whatever is at its path
+    /// meanwhile.
+    private static func remove(
+        _ directory: borrowing FileDescriptor, _ path: String, _ names: [String]
+    ) throws(HostError) {
         var failure: HostError?
-        for name in (try? entries(path)) ?? [] {
-            let file = "\(path)/\(name)"
-            // SAFETY: the path's bytes live through the calls.
-            if unsafe unlink(file) != 0, unsafe rmdir(file) != 0 { failure = HostError("remove", file, Errno.current) }
+        for name in names {
+            // SAFETY: the name's bytes live through the calls.
+            let isGone =
+                unsafe unlinkat(directory.raw, name, 0) == 0 || unlinkat(directory.raw, name, AT_REMOVEDIR) == 0
+            if !isGone { failure = HostError("remove", "\(path)/\(name)", Errno.current) }
         }
         // SAFETY: the path's bytes live through the call.
         if unsafe rmdir(path) != 0, Errno.current != .noSuchFile {
@@ -76,20 +102,52 @@ package enum Directory {
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
-    /// Removes directories that processes which ended before they could have left: those that nobody has locked.
+    /// A part of a name that nobody else chooses.
+    package static func newTag() -> String { String(UInt64.random(in: 0 ... .max), radix: 36) }
+
+    /// Whether a part of a name may be such a one.
+    package static func isTag(_ text: some StringProtocol) -> Bool {
+        1...13 ~= text.utf8.count && text.utf8.allSatisfy { 0x30...0x39 ~= $0 || 0x61...0x7A ~= $0 }
+    }
+
+    /// Removes directories that processes of this user which ended before they could have left: those that nobody has
+    /// locked and that hold nothing but what such a process makes. Links are not followed.
     ///
     /// - Parameters:
     ///   - age: the seconds after the last change at which one may be taken for such.
     ///   - isOne: whether it may be one, by its name.
-    package static func removeStale(in parent: String, age: Int64 = .min, where isOne: (String) -> Bool) {
+    ///   - isOurs: whether a file in it may be, by its name.
+    package static func removeStale(
+        in parent: String, age: Int64 = .min, where isOne: (String) -> Bool, of isOurs: (String) -> Bool
+    ) {
         for name in (try? entries(parent)) ?? [] where isOne(name) {
             let path = "\(parent)/\(name)"
-            guard let stale = try? open(path), let status = try? stale.status(),
-                HostClock.realTime.seconds - status.modified / 1_000_000_000 > age,
-                (try? stale.tryLock(path: path)) == true
+            guard let stale = try? openItself(path), isLeft(stale, path, age: age),
+                let files = try? entries(of: stale, path), files.allSatisfy(isOurs)
             else { continue }
-            try? removeWithFiles(path)
+            try? remove(stale, path, files)
         }
+    }
+
+    /// Removes drafts of files that processes of this user have left. Links are not followed.
+    ///
+    /// - Parameter isOne: whether it may be one, by its name.
+    package static func removeStaleFiles(in parent: String, where isOne: (String) -> Bool) {
+        for name in (try? entries(parent)) ?? [] where isOne(name) {
+            let path = "\(parent)/\(name)"
+            guard let stale = try? FileDescriptor.open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK),
+                (try? stale.status().kind) == .regular, isLeft(stale, path)
+            else { continue }
+            FileDescriptor.remove(path)
+        }
+    }
+
+    /// Whether something is this user's, and nobody holds it.
+    private static func isLeft(_ file: borrowing FileDescriptor, _ path: String, age: Int64 = .min) -> Bool {
+        guard let status = try? file.status(), status.owner == geteuid(),
+            HostClock.realTime.seconds - status.modified / 1_000_000_000 > age
+        else { return false }
+        return (try? file.tryLock(path: path)) == true && file.isAt(path)
     }
 
     /// Whether something has this name, a symbolic link that leads nowhere included.

@@ -122,6 +122,8 @@ package struct FileStatus: Equatable, Sendable {
     package let device: UInt64, inode: UInt64
     /// When its bytes were last changed, in ns since 1970 in UTC.
     package let modified: Int64
+    /// The number of the user whose it is.
+    package let owner: UInt32
     /// Which device a device node stands for (makedev(3)).
     package let deviceNumber: DeviceNumber
 
@@ -151,6 +153,7 @@ package struct FileStatus: Equatable, Sendable {
         device = UInt64(status.st_dev)
         inode = UInt64(status.st_ino)
         modified = Int64(status.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(status.st_mtim.tv_nsec)
+        owner = status.st_uid
         deviceNumber = DeviceNumber(UInt64(status.st_rdev))
     }
 }

@@ -107,12 +107,19 @@ import Testing
     @Test func whatADeadForkLeftIsRemoved() throws {
         let scratch = try ScratchDirectory("fork")
         let vmm = try template(try scratch.sparse("disk", bytes: 1 << 20))
-        let names = ["swiftlet-fork-1-old", ".swiftlet-fork-1-old.x.incomplete", "swiftlet-fork-1-new", "other"]
+        let names = [
+            "swiftlet-fork-1-old", ".swiftlet-fork-1-old.x.incomplete", "swiftlet-fork-1-new", "swiftlet-fork-backup",
+            "other",
+        ]
         for name in names {
             try FileManager.default.createDirectory(
                 atPath: scratch.path("base/\(name)"), withIntermediateDirectories: true)
             try "x".write(toFile: scratch.path("base/\(name)/memory.bin"), atomically: false, encoding: .utf8)
             if name.hasSuffix("new") { continue }
+            if name == "other" {
+                try FileManager.default.createSymbolicLink(
+                    atPath: scratch.path("base/swiftlet-fork-1-link"), withDestinationPath: scratch.path("base/other"))
+            }
             try FileManager.default.setAttributes(
                 [.modificationDate: Date(timeIntervalSinceNow: -600)], ofItemAtPath: scratch.path("base/\(name)"))
         }
@@ -121,7 +128,8 @@ import Testing
         let children = Children()
         children.ids = [pid_t(try #require(reply.children[0].pid.int))]
         let left = try FileManager.default.contentsOfDirectory(atPath: scratch.path("base"))
-        #expect(left.sorted() == ["other", "swiftlet-fork-1-new"])
+        #expect(left.sorted() == ["other", "swiftlet-fork-1-link", "swiftlet-fork-1-new", "swiftlet-fork-backup"])
+        #expect(FileManager.default.fileExists(atPath: scratch.path("base/other/memory.bin")))
     }
 
     /// All children or none: whatever keeps one from being made, none is left, nor a disk of one, and the VM runs on.

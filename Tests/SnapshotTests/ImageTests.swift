@@ -83,8 +83,14 @@ private final class ReflinkDisk {
             #expect(path == original ? blocks * 512 > 1 << 20 : blocks * 512 < 200 << 10, "\(path): \(blocks)")
         }
         _ = try SnapshotChain(opening: scratch.path("snap")).verify()
+        // What a process has left that was killed meanwhile, and what only looks like it.
+        try scratch.write(".clone.0dead1.incomplete", "a dead process's")
+        try FileManager.default.createSymbolicLink(
+            atPath: scratch.path(".clone.link.incomplete"), withDestinationPath: original)
         try snapshot.putImage(of: disk, at: scratch.path("clone"), .copy)
         #expect(try bytes(scratch.path("clone")) == bytes(original))
+        #expect(try names(scratch) == [".clone.link.incomplete", "clone", "image", "snap"])
+        try FileManager.default.removeItem(atPath: scratch.path(".clone.link.incomplete"))
         let error = #expect(throws: SnapshotError.self) {
             try snapshot.putImage(of: disk, at: scratch.path("clone"), .copy)
         }

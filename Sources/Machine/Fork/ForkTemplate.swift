@@ -1,4 +1,5 @@
 import Host
+import Snapshot
 
 /// The directories that hold a VM's memory while its children start.
 enum ForkTemplate {
@@ -12,8 +13,17 @@ enum ForkTemplate {
     ///
     /// - Parameter base: the directory that they lie in.
     static func removeStale(in base: String) {
-        Directory.removeStale(in: base, age: age) { name in
-            name.hasPrefix(prefix) || name.hasPrefix(".\(prefix)") && name.hasSuffix(".incomplete")
+        Directory.removeStale(in: base, age: age, where: isOne, of: SnapshotFile.isOne)
+    }
+
+    /// Whether a name is `swiftlet-fork-PID-TAG`, or that of one that is being written.
+    private static func isOne(_ name: String) -> Bool {
+        var parts = name.split(separator: ".", omittingEmptySubsequences: false)
+        if parts.count == 4, parts[0].isEmpty, parts[3] == "incomplete", Directory.isTag(parts[2]) {
+            parts = [parts[1]]
         }
+        guard parts.count == 1, parts[0].hasPrefix(prefix) else { return false }
+        let rest = parts[0].dropFirst(prefix.count).split(separator: "-", omittingEmptySubsequences: false)
+        return rest.count == 2 && Int32(rest[0]) != nil && Directory.isTag(rest[1])
     }
 }

@@ -78,8 +78,7 @@ extension VMM {
                 ["$.directory_url: there is no directory \(base); name one in memory, or leave it out for /dev/shm"])
         }
         ForkTemplate.removeStale(in: base)
-        let tag = String(UInt64.random(in: 0 ... .max), radix: 36)
-        let path = "\(base)/\(ForkTemplate.prefix)\(ProcessIdentity.id)-\(tag)"
+        let path = "\(base)/\(ForkTemplate.prefix)\(ProcessIdentity.id)-\(Directory.newTag())"
         try snapshot(SnapshotRequest(path: path))
         let directory = try? Directory.open(path)
         defer {

@@ -164,4 +164,12 @@ package enum SnapshotFile {
     package static let memoryMap = "memory.map"
     /// What the last guest from it touched first; no part of the snapshot, and listed nowhere.
     package static let workingSet = "working-set"
+
+    /// Whether a file of a snapshot that is being written may have this name.
+    package static func isOne(_ name: String) -> Bool {
+        if [manifest, config, state, memory, memoryMap, workingSet, workingSet + ".new"].contains(name) { return true }
+        let digits = name.dropFirst(4).dropLast(4)
+        return name.hasPrefix("disk") && name.hasSuffix(".raw") && !digits.isEmpty
+            && digits.utf8.allSatisfy { 0x30...0x39 ~= $0 }
+    }
 }

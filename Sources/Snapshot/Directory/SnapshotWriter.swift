@@ -166,7 +166,9 @@ extension SnapshotWriter {
         _ step: SnapshotStep, _ name: String, _ body: () throws(HostError) -> Void
     ) throws(SnapshotError) {
         do throws(Errno) { try hook?(step) } catch { throw failure(error, name, "\(step)") }
-        do throws(HostError) { try body() } catch { throw failure(error.errno, name, error.operation) }
+        do throws(HostError) { try body() } catch {
+            throw failure(error.errno, name, name.isEmpty ? "give the snapshot this name" : error.operation)
+        }
     }
 
     private func failure(_ errno: Errno, _ name: String, _ operation: String) -> SnapshotError {
@@ -193,6 +195,7 @@ extension SnapshotWriter {
         case .readOnly: "; the file system of \(parent) is mounted read-only: choose another directory"
         case .inputOutput: "; the disk under \(parent) fails: look at the kernel's log, and choose another one"
         case .tooManyFiles: "; raise the limit of open files (ulimit -n)"
+        case .busy: "; is it a mount point? name a directory in it"
         case .tooLarge: "; the file system takes no file of that length, or the process may not write one (ulimit -f)"
         default: ""
         }

@@ -8,15 +8,12 @@ struct TemporaryDirectory: ~Copyable, Sendable {
     /// The directory, whose lock tells others that the writer lives.
     let descriptor: FileDescriptor
 
-    private static let suffix = ".incomplete"
-
     /// Makes one, and removes those that dead writers of the same target have left.
     init(for target: SnapshotTarget) throws(HostError) {
         Self.removeStale(for: target)
         var attempt = 0
         while true {
-            let tag = String(UInt64.random(in: 0 ... .max), radix: 36)
-            let path = "\(target.parent)/\(Self.prefix(target))\(tag)\(Self.suffix)"
+            let path = "\(target.parent)/\(DraftName.prefix(target.name))\(Directory.newTag())\(DraftName.suffix)"
             do {
                 try Directory.make(path)
             } catch {
@@ -49,20 +46,31 @@ struct TemporaryDirectory: ~Copyable, Sendable {
         }
     }
 
-    /// What the names begin with; a name of 255 bytes has to leave room for the rest.
-    private static func prefix(_ target: SnapshotTarget) -> String {
-        var name = Substring(target.name)
+    /// Removes what dead writers have left: nobody holds its lock.
+    private static func removeStale(for target: SnapshotTarget) {
+        Directory.removeStale(
+            in: target.parent, where: { DraftName.isOne($0, of: target.name) }, of: SnapshotFile.isOne)
+    }
+}
+
+/// The name that something has before it is whole: `.NAME.TAG.incomplete`.
+enum DraftName {
+    static let suffix = ".incomplete"
+
+    /// What it begins with; a name of 255 bytes has to leave room for the rest.
+    static func prefix(_ name: String) -> String {
+        var name = Substring(name)
         while name.utf8.count > 180 { name.removeLast() }
         return ".\(name)."
     }
 
-    /// Removes what dead writers have left: nobody holds its lock.
-    private static func removeStale(for target: SnapshotTarget) {
-        let prefix = prefix(target)
-        Directory.removeStale(in: target.parent) { name in
-            name.hasPrefix(prefix) && name.hasSuffix(suffix)
-                && !name.dropFirst(prefix.count).dropLast(suffix.count).contains(".")
+    /// Whether a name is one of something that is to have a name.
+    static func isOne(_ draft: String, of name: String) -> Bool {
+        let prefix = prefix(name)
+        guard draft.hasPrefix(prefix), draft.hasSuffix(suffix), draft.count > prefix.count + suffix.count else {
+            return false
         }
+        return Directory.isTag(draft.dropFirst(prefix.count).dropLast(suffix.count))
     }
 }
 

@@ -47,7 +47,10 @@ struct ImageTransfer: Sendable {
             throw failure(error.errno, "set the length to \(size) bytes")
         }
         return try ImagePump(source: source, path: path, size: size) { bytes, offset throws(SnapshotError) in
-            if isCancelled() { throw SnapshotError(.cancelled, file: path, "the copying of this image was given up") }
+            if isCancelled() {
+                throw SnapshotError(
+                    .cancelled, file: path, "the copying of this image was given up, since the process ends")
+            }
             do throws(Errno) {
                 try hook?(offset)
                 try target.descriptor.writeAll(bytes, at: offset)
@@ -102,9 +105,17 @@ package enum DiskImageFile {
                     "cannot make the disk \"\(disk)\": \(operation): \(errno)")
         }
         if Directory.exists(path) { throw failure(.exists, "") }
-        let draft = "\(Directory.parent(of: path))/.\(String(UInt64.random(in: 0 ... .max), radix: 36)).incomplete"
+        let parent = Directory.parent(of: path)
+        let name = path.split(separator: "/").last.map(String.init) ?? ""
+        Directory.removeStaleFiles(in: parent) { DraftName.isOne($0, of: name) }
+        let draft = "\(parent)/\(DraftName.prefix(name))\(Directory.newTag())\(DraftName.suffix)"
         let target: OwnedFile
-        do throws(HostError) { target = OwnedFile(try FileDescriptor.createNew(draft)) } catch {
+        do throws(HostError) {
+            target = OwnedFile(try FileDescriptor.createNew(draft))
+            // As long as it is held, nobody takes it for a dead process's. Some file systems have no locks.
+            _ = try? target.descriptor.tryLock(path: draft)
+            guard target.descriptor.isAt(draft) else { throw HostError("lock", draft, .busy) }
+        } catch {
             throw failure(error.errno, "create it")
         }
         do throws(SnapshotError) {
