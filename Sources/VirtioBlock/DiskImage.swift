@@ -147,7 +147,7 @@ package final class DiskImage: Sendable {
         if isTaken || result == -EAGAIN || result == -EACCES {
             throw DiskError(
                 options, "is locked: another VM uses it",
-                remedy: "stop that VM, or give both of them the image with readonly")
+                remedy: "stop that VM, give this one another image, or give both of them the image with readonly")
         }
         // A file system without locks leaves the user to take care.
         guard result >= 0 || result == -EOPNOTSUPP || result == -ENOLCK else {

@@ -112,8 +112,8 @@ struct DiskImageTests {
     @Test func locksKeepASecondWriterAway() throws {
         let path = try scratch.sparse("disk.raw", bytes: 1 << 20)
         let locked =
-            "$.disks[0].path: \(path): is locked: another VM uses it; stop that VM, or give both of them the image "
-            + "with readonly"
+            "$.disks[0].path: \(path): is locked: another VM uses it; stop that VM, give this one another image, or "
+            + "give both of them the image with readonly"
         do {
             let first = try DiskImage(rawDisk(path))
             #expect(refusal(rawDisk(path)) == locked)

@@ -10,6 +10,11 @@ extension VMM {
         if let failure = vm?.paging?.failure { throw VMError(.failed, [failure.description]) }
     }
 
+    /// Waits until all of the memory is there, for whoever reads all of it.
+    func finishMemory() throws(VMError) {
+        do throws(SnapshotError) { try vm?.paging?.finish() } catch { throw VMError(.failed, [error.description]) }
+    }
+
     /// Has a machine's memory show the snapshot's: by a private mapping of the files, or, where others share it or it is
     /// made of huge pages, page by page.
     func page(

@@ -217,9 +217,9 @@ extension VMM {
 
     private func coredump(_ path: String) throws {
         let instance = try running()
+        try finishMemory()
         let file = try Coredump.create(path)
         emit(.coredumping)
-        try vm?.paging?.finish()
         let wasPaused = vm?.isPaused == true
         do {
             if !wasPaused { try instance.pause() }

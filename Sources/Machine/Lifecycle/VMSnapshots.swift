@@ -23,7 +23,7 @@ extension VMM {
         try instance.refuseRemovals("resume the VM and ")
         let parent = request.kind == .diff ? try diffParent(instance) : nil
         emit(.snapshotting)
-        try vm.paging?.finish()
+        try finishMemory()
         let state = try instance.saveState(backends.plan, adopted: Set(vm.taps.keys))
         var contents = SnapshotContents(
             writer: options.writer, config: Array(vm.config.json.text().utf8), state: try state.encoded(),

@@ -89,7 +89,7 @@ extension VMM {
             throw VMError(.failed, ["the last migration waits for vm.migration.resolve"])
         }
         // What is not there cannot be sent, and what cannot be had must not be sent as zeroes.
-        do throws(SnapshotError) { try vm?.paging?.finish() } catch { throw VMError(error) }
+        try finishMemory()
         var disks: LeavingDisks?
         if request.disks == .mirror, let vm {
             do throws(MigrationError) { disks = try LeavingDisks(vm) } catch {
