@@ -183,7 +183,9 @@ private struct Machine {
         #expect(state.xsave.bytes[160 + 1] == 7 && state.xsave.bytes[512] & 3 == 3)
         #expect(state.msrs.contains(MSR(0xC000_0102, 0xFFFF_8880_0000_0000)))
         #expect(state.msrs.contains(MSR(0x250, 0x0606_0606_0606_0606)) && state.msrs.contains(MSR(0x3B, 77)))
-        #expect(state.tsc &- 0x1234_5678_9ABC < 1 << 62 && state.multiprocessor == UInt32(KVM_MP_STATE_HALTED))
+        #expect(
+            state.tsc &- 0x1234_5678_9ABC < 1 << 62, "\(state.tsc) at \(state.tscKilohertz) kHz, host \(HostTSC.now)")
+        #expect(state.multiprocessor == UInt32(KVM_MP_STATE_HALTED))
         let page = LocalAPICPage(try state.localAPIC.value(as: kvm_lapic_state.self, "localAPIC"))
         #expect(page[0x220] & 2 != 0 && page[0x270] & 1 << 30 != 0 && page[0x120] & 1 << 5 != 0)
         let events = try state.events.value(as: kvm_vcpu_events.self, "events")
