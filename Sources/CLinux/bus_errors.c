@@ -61,7 +61,8 @@ static void bus_error(int signal_number, siginfo_t *information, void *context) 
             return;
         }
     }
-    // It meets what was there before, or the default action: a fault when it happens again, and a signal that was sent when it is raised.
+    // It meets what was there before, or the default action: a fault when it happens again, and a signal that was sent
+    // when it is raised.
     cl_terminal_restore();
     if (ends_plainly) {
         signal(SIGBUS, SIG_DFL);

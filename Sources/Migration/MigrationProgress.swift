@@ -136,6 +136,11 @@ package struct MigrationPatience: Equatable, Sendable {
 
     package init() {}
 
+    /// Whether nothing has gone over since a time, in ns of the monotonic clock, for so long that something is to be said.
+    func isBreathDue(since last: UInt64, at now: UInt64 = HostClock.monotonic) -> Bool {
+        now &- last >= UInt64(breath) &* 1_000_000
+    }
+
     /// The same for everything that one end waits for the other.
     package init(all milliseconds: Int) {
         (connect, frame, handover) = (milliseconds, milliseconds, milliseconds)

@@ -8,14 +8,6 @@ import Testing
 
     init() throws { pair = try MigrationTests.Pair("compressed") }
 
-    private func boot() throws -> TestVMM {
-        let vmm = try TestVMM(selfTest: nil)
-        try vmm.put("vm.create", pair.config())
-        try vmm.put("vm.boot")
-        pair.expectProgress(vmm.evidence)
-        return vmm
-    }
-
     /// Whether the executable says that it can; one that cannot says how to get one that can.
     private func isBuiltIn(_ vmm: TestVMM) throws -> Bool {
         if try vmm.expect(200, "GET", "vmm.ping").text.contains(#""zstd""#) { return true }
@@ -30,7 +22,7 @@ import Testing
     /// Back and forth, over one connection and several, before the guest and behind it.
     @Test(arguments: ["", #","connections":8"#, #","memory_mode":"Postcopy""#])
     func aGuestMovesCompressed(_ options: String) throws {
-        var (first, second) = (try boot(), try TestVMM(selfTest: nil))
+        var (first, second) = (try pair.boot(), try TestVMM(selfTest: nil))
         guard try isBuiltIn(first) else { return }
         for turn in 0..<2 {
             try pair.move(first, second, options + member)
@@ -50,7 +42,7 @@ import Testing
     }
 
     @Test func itIsForMemoryThatIsCopied() throws {
-        let (first, second) = (try boot(), try TestVMM(selfTest: nil))
+        let (first, second) = (try pair.boot(), try TestVMM(selfTest: nil))
         for (value, words) in [
             (#""zstd""#, "did you mean 'Zstd'?"), ("true", "$.compression"), (#""Gzip""#, "None, Zstd"),
         ] {

@@ -30,19 +30,11 @@ import Testing
         return (receiver, try #require(url))
     }
 
-    private func boot() throws -> TestVMM {
-        let vmm = try TestVMM(selfTest: nil)
-        try vmm.put("vm.create", pair.config())
-        try vmm.put("vm.boot")
-        pair.expectProgress(vmm.evidence)
-        return vmm
-    }
-
     private var tls: String { #","tls_dir":"\#(directory)""# }
 
     /// Back and forth: the count neither gaps nor repeats, and memory is what it was.
     @Test(arguments: ["", #","connections":8"#]) func aGuestMovesEncrypted(_ options: String) throws {
-        var first = try boot()
+        var first = try pair.boot()
         var second = try TestVMM(selfTest: nil)
         for turn in 0..<4 {
             let (receiver, url) = try receive(second, tls)
@@ -62,7 +54,7 @@ import Testing
 
     /// Memory that follows the guest comes encrypted too, also when it has to be sought again.
     @Test func memoryFollowsEncrypted() throws {
-        var (first, second) = (try boot(), try TestVMM(selfTest: nil))
+        var (first, second) = (try pair.boot(), try TestVMM(selfTest: nil))
         let mode = #","memory_mode":"Postcopy""#
         for turn in 0..<2 {
             let (receiver, url) = try receive(second, mode + tls)
@@ -122,7 +114,7 @@ import Testing
 
     /// Whoever is not let in is told why, the guest goes on, and the destination waits for the one that it wants.
     @Test func strangersAreTurnedAway() throws {
-        let (first, second) = (try boot(), try TestVMM(selfTest: nil))
+        let (first, second) = (try pair.boot(), try TestVMM(selfTest: nil))
         let (receiver, url) = try receive(second, tls)
         func refusal(_ options: String, to url: String, _ words: String) throws {
             let text = try first.expect(
@@ -161,7 +153,7 @@ import Testing
 
     /// An encrypted source and a destination that is not.
     @Test func aDestinationWithoutTLSIsToldApart() throws {
-        let (first, second) = (try boot(), try TestVMM(selfTest: nil))
+        let (first, second) = (try pair.boot(), try TestVMM(selfTest: nil))
         let (receiver, url) = try receive(second, "")
         let text = try first.expect(
             500, "PUT", "vm.send-migration", #"{"destination_url":"\#(url)"\#(tls)}"#
@@ -175,7 +167,7 @@ import Testing
     }
 
     @Test func whatIsWrongWithTheDirectoryIsSaid() throws {
-        let vmm = try boot()
+        let vmm = try pair.boot()
         func refusal(_ name: String, _ body: String, _ status: Int) throws -> String {
             try vmm.expect(status, "PUT", name, body).text
         }

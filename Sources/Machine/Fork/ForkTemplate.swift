@@ -18,12 +18,9 @@ enum ForkTemplate {
 
     /// Whether a name is `swiftlet-fork-PID-TAG`, or that of one that is being written.
     private static func isOne(_ name: String) -> Bool {
-        var parts = name.split(separator: ".", omittingEmptySubsequences: false)
-        if parts.count == 4, parts[0].isEmpty, parts[3] == "incomplete", Directory.isTag(parts[2]) {
-            parts = [parts[1]]
-        }
-        guard parts.count == 1, parts[0].hasPrefix(prefix) else { return false }
-        let rest = parts[0].dropFirst(prefix.count).split(separator: "-", omittingEmptySubsequences: false)
+        let name = DraftName.name(in: name) ?? Substring(name)
+        guard name.hasPrefix(prefix) else { return false }
+        let rest = name.dropFirst(prefix.count).split(separator: "-", omittingEmptySubsequences: false)
         return rest.count == 2 && Int32(rest[0]) != nil && Directory.isTag(rest[1])
     }
 }

@@ -204,10 +204,10 @@ package final class VMM {
         }
     }
 
-    /// The guest is over: so is the process, unless it is to survive its guest.
     /// That pages of the guest's memory are lost, and why; nil as long as they are not.
     private var lostMemory: String? { vm?.paging?.failure.map { "its memory is lost: \($0)" } }
 
+    /// The guest is over: so is the process, unless it is to survive its guest.
     private func guestEnded(_ outcome: MachineOutcome) -> MachineOutcome? {
         noteProgress()
         guard options.survivesGuest else { return outcome }

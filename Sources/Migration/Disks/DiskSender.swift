@@ -115,7 +115,7 @@ final class DiskSender: Sendable {
                     if round.isLimited { limit?.wait(for: piece.range.count + DiskHead.size, heeding: stop.event) }
                     sent += try stream.channel.send(
                         head, piece.range, of: stream.buffer, within: patience.frame, heeding: heeded)
-                } else if !round.isFirst || now &- stream.last >= UInt64(patience.breath) &* 1_000_000 {
+                } else if !round.isFirst || patience.isBreathDue(since: stream.last, at: now) {
                     // Whoever waits for a frame is to hear of a source that finds nothing to send for long.
                     try stream.channel.send(.diskZeroes, head.bytes, within: patience.frame, heeding: heeded)
                     sent += FrameHeader.size + DiskHead.size

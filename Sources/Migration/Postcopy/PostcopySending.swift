@@ -26,7 +26,7 @@ extension MigrationSender {
             let chunks = (regions[region].host.count + PagesHead.chunkSize - 1) / PagesHead.chunkSize
             for chunk in 0..<chunks {
                 if let asked = stop.asked { throw asked }
-                if HostClock.monotonic &- last >= UInt64(patience.breath) &* 1_000_000 {
+                if patience.isBreathDue(since: last) {
                     try channels[0].send(.breath, within: patience.frame, heeding: heeded)
                     last = HostClock.monotonic
                 }

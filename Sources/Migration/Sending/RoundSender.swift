@@ -92,7 +92,7 @@ final class RoundSender: Sendable {
         for pages in Self.parts(work.pages) {
             let present = chunk.nonzeroPages(of: pages)
             // Whoever waits for a frame is to hear of a source that finds nothing to send for long.
-            let isSilent = HostClock.monotonic &- last >= UInt64(patience.breath) &* 1_000_000
+            let isSilent = patience.isBreathDue(since: last)
             let zero = isFirst && !isSilent ? PageSet() : pages & ~present
             var sent = 0
             if !present.isEmpty || !zero.isEmpty {

@@ -13,7 +13,7 @@ struct TemporaryDirectory: ~Copyable, Sendable {
         Self.removeStale(for: target)
         var attempt = 0
         while true {
-            let path = "\(target.parent)/\(DraftName.prefix(target.name))\(Directory.newTag())\(DraftName.suffix)"
+            let path = "\(target.parent)/\(DraftName.new(for: target.name))"
             do {
                 try Directory.make(path)
             } catch {
@@ -54,24 +54,29 @@ struct TemporaryDirectory: ~Copyable, Sendable {
 }
 
 /// The name that something has before it is whole: `.NAME.TAG.incomplete`.
-enum DraftName {
-    static let suffix = ".incomplete"
+package enum DraftName {
+    private static let suffix = ".incomplete"
 
-    /// What it begins with; a name of 255 bytes has to leave room for the rest.
-    static func prefix(_ name: String) -> String {
+    /// As much of a name as is in it: one of 255 bytes has to leave room for the rest.
+    private static func shortened(_ name: String) -> Substring {
         var name = Substring(name)
         while name.utf8.count > 180 { name.removeLast() }
-        return ".\(name)."
+        return name
+    }
+
+    /// A new one.
+    static func new(for name: String) -> String { ".\(shortened(name)).\(Directory.newTag())\(suffix)" }
+
+    /// The name that is in a draft's name; nil where it is none.
+    package static func name(in draft: String) -> Substring? {
+        guard draft.first == ".", draft.hasSuffix(suffix) else { return nil }
+        let rest = draft.dropFirst().dropLast(suffix.count)
+        guard let dot = rest.lastIndex(of: "."), Directory.isTag(rest[rest.index(after: dot)...]) else { return nil }
+        return rest[..<dot]
     }
 
     /// Whether a name is one of something that is to have a name.
-    static func isOne(_ draft: String, of name: String) -> Bool {
-        let prefix = prefix(name)
-        guard draft.hasPrefix(prefix), draft.hasSuffix(suffix), draft.count > prefix.count + suffix.count else {
-            return false
-        }
-        return Directory.isTag(draft.dropFirst(prefix.count).dropLast(suffix.count))
-    }
+    static func isOne(_ draft: String, of name: String) -> Bool { self.name(in: draft) == shortened(name) }
 }
 
 /// Where a snapshot is to be.

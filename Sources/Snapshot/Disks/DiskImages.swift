@@ -108,7 +108,7 @@ package enum DiskImageFile {
         let parent = Directory.parent(of: path)
         let name = path.split(separator: "/").last.map(String.init) ?? ""
         Directory.removeStaleFiles(in: parent) { DraftName.isOne($0, of: name) }
-        let draft = "\(parent)/\(DraftName.prefix(name))\(Directory.newTag())\(DraftName.suffix)"
+        let draft = "\(parent)/\(DraftName.new(for: name))"
         let target: OwnedFile
         do throws(HostError) {
             target = OwnedFile(try FileDescriptor.createNew(draft))

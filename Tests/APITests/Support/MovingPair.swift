@@ -64,6 +64,15 @@ extension MigrationTests {
             #expect(Deadline.seconds(10).wait { (count ?? 0) > before + 100 }, "stuck at \(before): \(evidence())")
         }
 
+        /// A process with the VM, which counts.
+        func boot() throws -> TestVMM {
+            let vmm = try TestVMM(selfTest: nil)
+            try vmm.put("vm.create", config())
+            try vmm.put("vm.boot")
+            expectProgress(vmm.evidence)
+            return vmm
+        }
+
         /// Moves the VM from one process to the other.
         func move(_ first: TestVMM, _ second: TestVMM, _ options: String = "", status: Int = 204) throws {
             let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(socket)"}"#)
