@@ -14,6 +14,8 @@ package enum KVMError: Error, Equatable, Sendable, CustomStringConvertible {
     case refusedMSR(index: UInt32)
     /// A resource of KVM is used up: GSIs, memory slots, vCPU ids.
     case exhausted(String, limit: Int)
+    /// A vCPU wrote on while its dirty ring was full, and KVM does not know any more what it wrote.
+    case lostWrites
 
     package var description: String { problem + (remedy.map { "; \($0)" } ?? "") }
 
@@ -29,6 +31,7 @@ package enum KVMError: Error, Equatable, Sendable, CustomStringConvertible {
         case .request(let what, let errno): "KVM cannot \(what): \(errno)"
         case .refusedMSR(let index): "KVM refuses to set the MSR 0x\(String(index, radix: 16))"
         case .exhausted(let what, let limit): "this host's KVM has no more \(what): its limit is \(limit)"
+        case .lostWrites: "KVM lost pages that the guest wrote: it let a vCPU go on whose dirty ring was full"
         }
     }
 
@@ -42,6 +45,7 @@ package enum KVMError: Error, Equatable, Sendable, CustomStringConvertible {
             FileOwnership(path: path)?.remedy(path, usualGroup: "kvm") ?? "run as root"
         case .unavailable(let path, .notPermitted): "allow \(path) in the rules of the container around this process"
         case .missing: "a newer kernel has it"
+        case .lostWrites: "this VM's writes cannot be noted any more; set $.memory.dirty_log to Bitmap on such a host"
         default: nil
         }
     }

@@ -20,9 +20,13 @@ package final class VCPUHandle: @unchecked Sendable {
 
     private let leaves = Mutex<[CPUIDEntry]>([])
 
-    init(_ file: consuming FileDescriptor, id: UInt32, runAreaSize: Int) throws(KVMError) {
+    /// The pages that it writes; nil where the VM has dirty logs in place of rings.
+    package let dirtyRing: DirtyRing?
+
+    init(_ file: consuming FileDescriptor, id: UInt32, runAreaSize: Int, ringEntries: Int) throws(KVMError) {
         do {
             area = try Mapping(length: runAreaSize, .shared(descriptor: file.raw, offset: 0))
+            dirtyRing = ringEntries > 0 ? try DirtyRing(of: file, entries: ringEntries) : nil
         } catch {
             throw .request("map the run area of vCPU \(id)", error.errno)
         }
@@ -79,6 +83,7 @@ package final class VCPUHandle: @unchecked Sendable {
         case KVM_EXIT_FAIL_ENTRY: .failedEntry(reason: unsafe run.pointee.fail_entry.hardware_entry_failure_reason)
         case KVM_EXIT_INTERNAL_ERROR: .internalError(internalError())
         case KVM_EXIT_SYSTEM_EVENT: .systemEvent(unsafe run.pointee.system_event.type)
+        case KVM_EXIT_DIRTY_RING_FULL: .dirtyRingFull
         case KVM_EXIT_INTR: .interrupted
         default: .other(unsafe run.pointee.exit_reason)
         }

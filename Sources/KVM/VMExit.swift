@@ -16,6 +16,8 @@ package enum VMExit: Equatable, Sendable {
     case internalError(InternalError)
     /// The guest asked for a shutdown, reset or crash; KVM_SYSTEM_EVENT_….
     case systemEvent(UInt32)
+    /// The vCPU's dirty ring has next to no room: it runs on when pages were taken out and the rings reset.
+    case dirtyRingFull
     /// A kick, a signal, or a request to exit at once.
     case interrupted
     /// Anything else; the kernel's exit number.

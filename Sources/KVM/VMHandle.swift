@@ -1,5 +1,6 @@
 import CLinux
 import Host
+import Synchronization
 
 /// One VM of KVM. Its requests may be made from any thread; closed when the last user lets go.
 package final class VMHandle: Sendable {
@@ -8,9 +9,17 @@ package final class VMHandle: Sendable {
     /// How this host's dirty logs can work.
     package let dirtyLogFeatures: DirtyLogFeatures
 
-    init(_ file: consuming FileDescriptor, runAreaSize: Int, dirtyLogFeatures: DirtyLogFeatures) {
+    /// The most entries that a dirty ring can have here; 0 where KVM has none.
+    package let dirtyRingLimit: Int
+    /// Entries of the dirty ring of each vCPU that is made; 0 for none.
+    let ringEntries = Atomic<Int>(0)
+
+    init(
+        _ file: consuming FileDescriptor, runAreaSize: Int, dirtyLogFeatures: DirtyLogFeatures, dirtyRingLimit: Int
+    ) {
         self.file = file
         (self.runAreaSize, self.dirtyLogFeatures) = (runAreaSize, dirtyLogFeatures)
+        self.dirtyRingLimit = dirtyRingLimit
     }
 
     /// The kernel's number of the VM's descriptor, for requests in this room.
@@ -116,7 +125,9 @@ package final class VMHandle: Sendable {
     package func createVCPU(id: UInt32) throws(KVMError) -> VCPUHandle {
         let result = cl_ioctl_value(file.raw, CL_KVM_CREATE_VCPU, UInt(id))
         guard result >= 0 else { throw .request("create vCPU \(id)", Errno(-result)) }
-        return try VCPUHandle(FileDescriptor(owning: result), id: id, runAreaSize: runAreaSize)
+        return try VCPUHandle(
+            FileDescriptor(owning: result), id: id, runAreaSize: runAreaSize,
+            ringEntries: ringEntries.load(ordering: .relaxed))
     }
 
     func request<Argument: BitwiseCopyable>(

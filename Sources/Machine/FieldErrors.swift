@@ -118,6 +118,11 @@ enum FieldErrors {
                 + "num_queues of the devices")
     }
 
+    /// A dirty log that this host's KVM does not have.
+    static let dirtyRings = MachineError.host(
+        "$.memory.dirty_log: this host's KVM has no dirty rings (KVM_CAP_DIRTY_LOG_RING, Linux 5.11 and newer); make it "
+            + "Bitmap or leave it out")
+
     /// More vCPUs than KVM takes.
     static func vcpus(_ wanted: Int, limit: Int) -> MachineError {
         .host("$.cpus.boot_vcpus: \(wanted) vCPUs are more than this host's KVM takes; make it at most \(limit)")

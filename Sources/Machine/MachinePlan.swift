@@ -2,6 +2,7 @@ import Boot
 import CharBackend
 import Memory
 import PCI
+import Spec
 import VirtioBlock
 import VirtioNet
 import VirtioVsock
@@ -14,6 +15,8 @@ package struct MachinePlan: Equatable, Sendable {
     package let memory: MemoryMap
     /// What RAM is made of on the host.
     package let backing: MemoryBacking
+    /// How KVM notes the pages that the guest writes.
+    package let dirtyLog: DirtyLogKind
     /// The vCPUs.
     package let processors: PlannedProcessors
     /// The guest-physical ranges for PCI.

@@ -52,7 +52,8 @@ package struct MachinePlanner {
         let upper = MachineLayout.pciMemory64(ramEnd: map.end, physicalAddressBits: Int(bits))
         let windows = PCIRoot.Windows(memory32: MachineLayout.pciMemory32, memory64: upper ?? 0..<0)
         return MachinePlan(
-            memory: map, backing: backing(config.memory), processors: processors(config.cpus, bits),
+            memory: map, backing: backing(config.memory), dirtyLog: config.memory.dirtyLog,
+            processors: processors(config.cpus, bits),
             windows: windows, devices: try DevicePlacement.place(devices(config), windows),
             serial: mode(config.serial), debugConsole: debugConsole(config.debugConsole),
             payload: payload(config.payload))

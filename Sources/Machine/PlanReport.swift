@@ -57,7 +57,7 @@ package struct PlanReport: Encodable, Sendable {
 
     package init(_ plan: MachinePlan) {
         memory = Self.ranges(plan)
-        backing = Self.words(plan.backing)
+        backing = Self.words(plan.backing) + (plan.dirtyLog == .ring ? ", dirty rings" : "")
         let topology = plan.processors.topology
         cpus = Processors(
             boot: plan.processors.boot, max: plan.processors.maximum,

@@ -83,7 +83,7 @@ import Testing
     /// The guest tells every 100 ms of its own clock: were that to go on, the first line after a pause of 3 s would be
     /// followed by the lines of 3 s at once. A KVM that runs guests without the processor's help may show them the host's
     /// counter as it is, whatever offset it was given.
-    @Test(.enabled(if: hasHardwareKVM, "this KVM has no hardware that offsets a guest's time stamp counter"))
+    @Test(.enabled(if: HostProcessor.runsGuests, "this KVM has no hardware that offsets a guest's time stamp counter"))
     func aPausedGuestsClockStandsStill() throws {
         let vmm = try TestVMM(selfTest: "mode=disk-load seconds=60")
         let disk = try vmm.scratch.sparse("disk", bytes: 1 << 20)
@@ -102,10 +102,6 @@ import Testing
         let outside = resumed.duration(to: .now)
         // What the guest's clock advanced happened after the pause; half a second is for the look itself.
         #expect(Duration.milliseconds(after - before) <= outside + .milliseconds(500), "\(vmm.serial.suffix(500))")
-    }
-
-    private static let hasHardwareKVM = ["kvm_intel", "kvm_amd"].contains {
-        FileManager.default.fileExists(atPath: "/sys/module/\($0)")
     }
 
     /// The last time that the guest told, in ms of its clock.

@@ -8,13 +8,14 @@ import Testing
 @Suite(.serialized, .timeLimit(.minutes(15))) struct MigrationTests {
     /// Back and forth, with disk and vsock at the same paths: the count neither gaps nor repeats, and memory is what it was.
     @Test(arguments: [
-        "", #","connections":4"#, #","bandwidth":67108864,"downtime_ms":50"#, #","local":true"#,
-        #","memory_mode":"Postcopy""#,
+        ("", "Bitmap"), (#","connections":4"#, "Bitmap"), (#","bandwidth":67108864,"downtime_ms":50"#, "Bitmap"),
+        (#","local":true"#, "Bitmap"), (#","memory_mode":"Postcopy""#, "Bitmap"),
+        (#","connections":4"#, "Ring"), (#","local":true"#, "Ring"), (#","memory_mode":"Postcopy""#, "Ring"),
     ])
-    func aGuestMovesBackAndForth(_ options: String) throws {
+    func aGuestMovesBackAndForth(_ options: String, log: String) throws {
         let pair = try Pair("migration")
         let disk = try pair.scratch.sparse("disk", bytes: 1 << 20)
-        let memory = #""size":33554432,"shared":\#(options.contains("local"))"#
+        let memory = #""size":33554432,"dirty_log":"\#(log)","shared":\#(options.contains("local"))"#
         let more =
             #","disks":[{"path":"\#(disk)","image_type":"Raw"}],"vsock":{"cid":5,"socket":"\#(pair.scratch.path("vsock"))"}"#
         var first = try TestVMM(selfTest: nil)
@@ -36,13 +37,35 @@ import Testing
             #expect(pair.count != nil, "the count has a gap or a repeat after turn \(turn)")
             swap(&first, &second)
         }
-        print("downtimes in ms with {\(options)}: \(times)")
+        print("downtimes in ms with {\(options)}, \(log): \(times)")
         #expect(times.allSatisfy { $0 >= 0 && $0 < 3000 })
         // A migrated guest may be paused, resumed and deleted like any other.
         try first.put("vm.pause")
         try first.put("vm.resume")
         try first.put("vm.delete")
         #expect(pair.count != nil)
+    }
+
+    /// Memory in huge pages is there once at either end, and no page more is asked for.
+    @Test(
+        .enabled(if: HugePages.areAvailable, "this user may not reserve huge pages (/proc/sys/vm/nr_hugepages)"),
+        arguments: ["", #","memory_mode":"Postcopy""#, #","local":true"#])
+    func aGuestInHugePagesMoves(_ options: String) throws {
+        let pair = try Pair("huge")
+        let isLocal = options.contains("local")
+        let reserved = try #require(HugePages(isLocal ? 16 : 32))
+        var (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+        try first.put(
+            "vm.create", pair.config(#""size":33554432,"hugepages":true,"shared":\#(isLocal),"dirty_log":"Ring""#))
+        try first.put("vm.boot")
+        for _ in 0..<2 {
+            pair.expectProgress(first.evidence)
+            try pair.move(first, second, options)
+            pair.expectProgress(second.evidence)
+            swap(&first, &second)
+        }
+        #expect(pair.count != nil)
+        withExtendedLifetime(reserved) {}
     }
 
     @Test func aPausedVMStaysPaused() throws {

@@ -13,10 +13,12 @@ struct KVMTests {
         let machine: VMHandle
         let vcpu: VCPUHandle
 
-        init(_ code: [UInt8]) throws {
+        /// - Parameter ringEntries: those of a ring for the pages that it writes; 0 for none.
+        init(_ code: [UInt8], ringEntries: Int = 0) throws {
             memory = try GuestMemory([MemoryRange(address: 0, size: 0x10000)])
             try memory.write(code, at: 0x1000)
             machine = try KVMSystem().createVM()
+            if ringEntries > 0 { try machine.enableDirtyRings(entries: ringEntries) }
             try machine.setTSS(at: 0xFFFB_D000)
             try machine.setMemory(slot: 0, address: 0, size: 0x10000, hostAddress: memory.hostAddress(ofRegion: 0))
             vcpu = try machine.createVCPU(id: 0)
@@ -163,6 +165,56 @@ struct KVMTests {
         #expect(try look() == [0])
         _ = try guest.run()
         #expect(try look() == [1 << 3])
+    }
+
+    /// A page that was written is in the vCPU's ring once, and again only when it was taken out and the rings were reset; but
+    /// KVM notes each write that it emulates.
+    @Test func aDirtyRingHasThePagesInTheirOrder() throws {
+        let system = try KVMSystem()
+        guard system.value(of: .dirtyRing) > 0 else {
+            #expect(try system.createVM().dirtyRingLimit == 0)
+            return
+        }
+        // movb $1, 0x5000; movb $1, 0x3000; out %al, $0x80; jmp to the begin
+        let guest = try Guest(
+            [0xC6, 0x06, 0x00, 0x50, 0x01, 0xC6, 0x06, 0x00, 0x30, 0x01, 0xE6, 0x80, 0xEB, 0xF2], ringEntries: 1024)
+        let machine = guest.machine
+        let ring = try #require(guest.vcpu.dirtyRing)
+        func log(_ on: Bool) throws {
+            try machine.setMemory(
+                slot: 0, address: 0, size: 0x10000, hostAddress: guest.memory.hostAddress(ofRegion: 0), logDirty: on)
+        }
+        func harvest() -> [UInt64] {
+            var pages: [UInt64] = []
+            let count = ring.harvest { slot, page in
+                #expect(slot == 0)
+                pages.append(page)
+            }
+            #expect(count == pages.count)
+            return HostProcessor.runsGuests ? pages : Array(pages.prefix(2))
+        }
+        _ = try guest.run()
+        #expect(harvest() == [])
+        try log(true)
+        for _ in 0..<3 {
+            _ = try guest.run()
+            _ = try guest.run()
+            #expect(harvest() == [5, 3])
+            if HostProcessor.runsGuests {
+                _ = try guest.run()
+                #expect(harvest() == [])
+            }
+            try machine.resetDirtyRings()
+        }
+        _ = try guest.run()
+        try log(false)
+        // What is in it stays there.
+        #expect(harvest() == [5, 3])
+        try machine.resetDirtyRings()
+        _ = try guest.run()
+        #expect(harvest() == [])
+        // It comes before the first vCPU, and once.
+        #expect(throws: KVMError.self) { try machine.enableDirtyRings(entries: 1024) }
     }
 
     @Test func anImmediateExitInterrupts() throws {

@@ -25,6 +25,24 @@ extension LinuxGuests {
             }
         }
 
+        /// With memory in huge pages, whose pages come one by one or whole, and the vCPUs' own rings for what they write.
+        @Test func movesWithHugePagesAndDirtyRings() throws {
+            try withGuest("huge-moves") { scratch in
+                // Source and destination have their memory at once.
+                let reserved = try #require(HugePages(Int(2 * MovingGuest.memorySize >> 21)), "no huge pages to be had")
+                var memory = VMConfiguration.Memory(size: 0)
+                (memory.hugepages, memory.dirtyLog) = (true, "Ring")
+                let guest = try MovingGuest(in: scratch, memory: memory)
+                for way in [Way.plain, .postcopy, .connections, .local] {
+                    try guest.work()
+                    tell("huge pages, \(way.name): \(try guest.move(way).report)")
+                }
+                try guest.work()
+                try guest.finish()
+                withExtendedLifetime(reserved) {}
+            }
+        }
+
         /// A bad line: what is late, lost, twice, or out of order changes nothing but the time.
         @Test func movesOverABadLine() throws {
             try withGuest("bad-line") { scratch in

@@ -15,6 +15,9 @@ final class MovingGuest {
     /// How often it moves: once each way, if nobody wants more.
     var moves: Int { Self.wanted ?? ways.count }
 
+    /// Bytes of its memory.
+    static let memorySize: UInt64 = 256 << 20
+
     let hosts: TwoHosts
     let deadline: Deadline
     let client: EchoClient
@@ -29,7 +32,9 @@ final class MovingGuest {
     private var certificates: Certificates?
 
     /// Boots it.
-    init(in scratch: ScratchDirectory) throws {
+    ///
+    /// - Parameter memory: what it has; its size and whether it is shared are set here.
+    init(in scratch: ScratchDirectory, memory: VMConfiguration.Memory = .init(size: 0)) throws {
         self.scratch = scratch
         deadline = Deadline.seconds(5 * GuestFiles.limit)
         hosts = try TwoHosts()
@@ -38,7 +43,8 @@ final class MovingGuest {
         var spec = try VMConfiguration(
             tests: "serve", words: "swiftlet.ip=\(TwoHosts.guest)/24", "swiftlet.port=7000")
         spec.cpus = .init(bootVcpus: 4, maxVcpus: 4)
-        spec.memory = .init(size: 256 << 20, shared: true)
+        spec.memory = memory
+        (spec.memory.size, spec.memory.shared) = (Self.memorySize, true)
         spec.disks = [.init(path: disk, id: Way.disk)]
         spec.net = [.init(tap: TwoHosts.tap, id: "lan")]
         spec.serial = .file(scratch.path("serial"))

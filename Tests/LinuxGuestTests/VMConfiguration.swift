@@ -14,6 +14,7 @@ struct VMConfiguration: Encodable {
         var shared: Bool?
         var hugepages: Bool?
         var prefault: Bool?
+        var dirtyLog: String?
     }
     struct Payload: Encodable { var kernel: String, initramfs: String, cmdline: String }
     struct Disk: Encodable {

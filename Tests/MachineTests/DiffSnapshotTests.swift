@@ -31,11 +31,13 @@ import Testing
 
     /// At each moment a chain of diffs has the memory that a full snapshot of the same moment has, whoever wrote it: the
     /// guest, its disk, or KVM.
-    @Test(arguments: [false, true]) func aChainHasWhatAFullOneHas(measuring: Bool) throws {
+    @Test(arguments: [(false, DirtyLogKind.bitmap), (true, .bitmap), (true, .ring)])
+    func aChainHasWhatAFullOneHas(measuring: Bool, log: DirtyLogKind) throws {
         try Guests.alone {
             let scratch = try ScratchDirectory("diffs")
             let vm = try RunningVM("mode=disk-load seconds=60")
             var config = Guests.config()
+            config.memory.dirtyLog = log
             var disk = DiskConfig(path: try scratch.sparse("disk", bytes: 1 << 20))
             (disk.id, disk.imageType) = ("data", .raw)
             config.disks = [disk]

@@ -26,7 +26,18 @@ import Testing
         0x89, 0x1D, 0x04, 0x00, 0x20, 0x00,  // mov [0x200004], ebx
         0xEB, 0xD1,  // jmp wait
     ])
-    private static let ways: [DirtyLogFeatures] = [[], .manualProtection, [.manualProtection, .initiallySet]]
+    /// Ways in which KVM notes what is written: bitmaps with features, or the vCPUs' rings.
+    enum Way: Sendable, CaseIterable {
+        case cleared, apart, full, rings
+
+        var features: DirtyLogFeatures {
+            switch self {
+            case .cleared, .rings: []
+            case .apart: .manualProtection
+            case .full: [.manualProtection, .initiallySet]
+            }
+        }
+    }
     /// The page of the orders, which the guest writes each time.
     private static let orders = 0x200
 
@@ -35,8 +46,9 @@ import Testing
         let instance: MachineInstance
         var order: UInt32 = 0
 
-        init(_ scratch: ScratchDirectory) throws {
+        init(_ scratch: ScratchDirectory, _ way: Way = .cleared) throws {
             var config = Guests.config(mebibytes: 160)
+            config.memory.dirtyLog = way == .rings ? .ring : .bitmap
             config.serial = ConsoleConfig(mode: .off)
             config.payload = PayloadConfig()
             config.payload?.kernel = try scratch.write("kernel", DirtyLogTests.writer.elf)
@@ -44,6 +56,12 @@ import Testing
             try vm.create(config)
             try vm.command(.boot)
             instance = try #require(vm.controller.status.read { $0.instance })
+        }
+
+        /// The log that is to be looked at.
+        func log(_ way: Way) -> DirtyLog {
+            if way == .rings { return instance.dirtyLog }
+            return DirtyLog(instance.machine, instance.memory, features: way.features)
         }
 
         mutating func begin(_ first: Int, _ count: Int, stride: Int = 1) throws {
@@ -65,20 +83,25 @@ import Testing
         }
     }
 
-    private func look(_ log: DirtyLog) throws -> [Int] {
-        try log.take()[0].enumerated().flatMap { word, bits in
-            (0..<64).filter { bits >> UInt64($0) & 1 == 1 }.map { word * 64 + $0 }
+    private func look(_ log: DirtyLog) throws -> [Int] { pagesOf(try log.take()) }
+
+    private func pagesOf(_ logs: [[UInt64]]) -> [Int] {
+        var pages: [Int] = []
+        for (word, bits) in logs[0].enumerated() where bits != 0 {
+            pages += (0..<64).filter { bits >> UInt64($0) & 1 == 1 }.map { word * 64 + $0 }
         }
+        return pages
     }
 
     /// A look has what was written and not found before, or cleared since; to clear one page clears those of its piece.
-    @Test(arguments: ways) func aLookHasWhatIsNew(_ features: DirtyLogFeatures) throws {
+    @Test(arguments: Way.allCases) func aLookHasWhatIsNew(_ way: Way) throws {
         try Guests.alone {
             let scratch = try ScratchDirectory("dirty-log")
-            var guest = try Writer(scratch)
+            var guest = try Writer(scratch, way)
             try guest.write(0x1000, 2, stride: 0x5000)
-            let log = DirtyLog(guest.instance.machine, guest.instance.memory, features: features)
-            let isManual = !features.isEmpty && guest.instance.machine.dirtyLogFeatures.contains(.manualProtection)
+            let log = guest.log(way)
+            #expect(log.hasRings == (way == .rings))
+            let isManual = !way.features.isEmpty && guest.instance.machine.dirtyLogFeatures.contains(.manualProtection)
             try log.begin(allFound: false)
             #expect(try look(log) == [])
             try guest.write(0x1000, 3)
@@ -130,15 +153,77 @@ import Testing
         }
     }
 
-    /// Memory that is copied in rounds from under a guest that writes all the time is what the guest has in the end: each
-    /// page is cleared, then read.
-    @Test(arguments: ways) func noWriteIsLost(_ features: DirtyLogFeatures) throws {
+    /// What is written while nobody wants to know is in no look, and fills no ring; what is left in one is forgotten with the
+    /// log.
+    @Test func aRingIsFilledForALookAlone() throws {
         try Guests.alone {
             let scratch = try ScratchDirectory("dirty-log")
-            var guest = try Writer(scratch)
-            try guest.write(0x1000, 0x8000)
+            var guest = try Writer(scratch, .rings)
+            let log = guest.instance.dirtyLog
+            for _ in 0..<2 {
+                try guest.write(0x1000, 2 * DirtyRings.entries)
+                try log.begin(allFound: true)
+                try guest.write(0x2000, 3)
+                #expect(try look(log) == [Self.orders, 0x2000, 0x2001, 0x2002])
+                #expect(try look(log) == [])
+                try guest.write(0x2000, 100)
+                try log.end()
+            }
+            #expect(guest.instance.runners[0].exits[.dirtyRingFull] == 0)
+            #expect(guest.instance.needs.kvm.contains("KVM_CAP_DIRTY_LOG_RING"))
+            #expect(guest.vm.end() == .quit)
+        }
+    }
+
+    /// A vCPU that writes more pages than its ring has entries empties it and goes on, and nothing of that is lost. A KVM that
+    /// emulates what the guest does may let it go on too far: whoever looks is told then, and the guest does not notice.
+    @Test func aFullRingIsEmptied() throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("dirty-log")
+            var guest = try Writer(scratch, .rings)
+            let log = guest.instance.dirtyLog
+            let exits = guest.instance.runners[0].exits
+            let (first, pages) = (0x1000, 2 * DirtyRings.entries)
+            let all = [Self.orders] + Array(first..<first + pages)
+            do throws(KVMError) {
+                for _ in 0..<3 {
+                    try log.begin(allFound: false)
+                    let before = exits[.dirtyRingFull]
+                    do { try guest.write(first, pages) } catch { Issue.record("\(error)") }
+                    #expect(exits[.dirtyRingFull] > before)
+                    #expect(try pagesOf(log.take()) == all)
+                    // The same while somebody looks all the time.
+                    do { try guest.begin(first, pages) } catch { Issue.record("\(error)") }
+                    var seen: Set<Int> = []
+                    let enough = Deadline.seconds(30)
+                    while !guest.isDone, !enough.hasPassed { seen.formUnion(pagesOf(try log.take())) }
+                    #expect(guest.isDone)
+                    seen.formUnion(pagesOf(try log.take()))
+                    #expect(seen == Set(all))
+                    try log.end()
+                }
+            } catch {
+                #expect(error == .lostWrites && !HostProcessor.runsGuests)
+                #expect(throws: KVMError.lostWrites) { try log.take() }
+                #expect(throws: KVMError.lostWrites) { try log.begin(allFound: false) }
+                try log.end()
+                try guest.write(first, pages)
+            }
+            #expect(guest.vm.end() == .quit)
+        }
+    }
+
+    /// Memory that is copied in rounds from under a guest that writes all the time is what the guest has in the end: each
+    /// page is cleared, then read.
+    @Test(arguments: Way.allCases) func noWriteIsLost(_ way: Way) throws {
+        try Guests.alone {
+            let scratch = try ScratchDirectory("dirty-log")
+            var guest = try Writer(scratch, way)
+            // Two orders at most lie between two looks: no ring gets full of that, whatever KVM makes of it.
+            let pages = way == .rings ? DirtyRings.entries / 4 : 0x8000
+            try guest.write(0x1000, pages)
             let memory = guest.instance.memory
-            let log = DirtyLog(guest.instance.machine, memory, features: features)
+            let log = guest.log(way)
             let bytes = Int(memory.size)
             let copy = try ScratchMemory(count: bytes)
             func read(_ pages: [Int], clearing: Bool) throws {
@@ -148,17 +233,18 @@ import Testing
                 }
             }
             try log.begin(allFound: true)
-            try guest.begin(0x1000, 0x8000)
+            try guest.begin(0x1000, pages)
             try read(Array(0..<bytes / 4096), clearing: true)
             var rounds = 0
             let enough = Deadline.seconds(30)
             while rounds < 20, !enough.hasPassed {
-                if guest.isDone { try guest.begin(0x1000 + rounds, 0x7000) }
+                if guest.isDone { try guest.begin(0x1000 + rounds, pages * 7 / 8) }
                 try read(look(log), clearing: true)
                 rounds += 1
             }
             try guest.vm.command(.pause)
-            try read(look(log), clearing: false)
+            // An order is written from outside, which no log has.
+            try read(look(log) + [Self.orders], clearing: false)
             var wrong: [Int] = []
             for page in 0..<bytes / 4096 {
                 let now = try memory.bytes(at: UInt64(page * 4096), count: 4096)

@@ -8,7 +8,7 @@ import Testing
           "topology":{"threads_per_core":2,"cores_per_die":2,"dies_per_package":1,"packages":2},
           "affinity":[{"vcpu":0,"host_cpus":[0,2]},{"vcpu":7,"host_cpus":[8191]}],"core_scheduling":"Vm"},
          "memory":{"size":2147483648,"shared":true,"hugepages":true,"hugepage_size":1073741824,"prefault":true,
-          "mergeable":false,"thp":false},
+          "mergeable":false,"thp":false,"dirty_log":"Ring"},
          "payload":{"kernel":"/boot/vmlinux","cmdline":"console=hvc0 root=\/dev\/vda","initramfs":"/boot/initrd"},
          "disks":[{"path":"/a.raw","readonly":true,"direct":true,"serial":"12345678901234567890","id":"root",
            "num_queues":4,"queue_size":4,"image_type":"Raw","sparse":false,"disable_io_uring":true,
@@ -38,6 +38,7 @@ import Testing
         memory.hugepageSize = 1 << 30
         memory.prefault = true
         memory.thp = false
+        memory.dirtyLog = .ring
         #expect(config.memory == memory)
         #expect(
             config.payload
@@ -162,7 +163,7 @@ import Testing
         let parsed = try VMConfig.parse(Array(json.utf8), mode: .lenient)
         #expect(
             parsed.warnings.map(\.description) == [
-                "$.memory.x: unknown and ignored; allowed: file, hotplug_method, hotplug_size, hotplugged_size, "
+                "$.memory.x: unknown and ignored; allowed: dirty_log, file, hotplug_method, hotplug_size, hotplugged_size, "
                     + "hugepage_size, hugepages, mergeable, prefault, reserve, shared, size, thp, zones",
                 "$.disks[0].raedonly: unknown and ignored; did you mean 'readonly'?",
                 parsed.warnings[2].description,

@@ -6,7 +6,9 @@ import Testing
     @Test func readsEveryFlag() throws {
         let config = try config {
             $0.cpus = "boot=4,max=8,topology=2:2:1:2,affinity=[0@[1,3-5],7@[2]],max_phys_bits=40,nested=on"
-            $0.memory = "size=1G,shared=on,hugepages=true,hugepage_size=2M,prefault=off,mergeable=false,thp=OFF"
+            $0.memory =
+                "size=1G,shared=on,hugepages=true,hugepage_size=2M,prefault=off,mergeable=false,"
+                + "thp=OFF,dirty_log=ring"
             $0.kernel = "/boot/vmlinux"
             $0.cmdline = "console=hvc0, \"x\"=[1"
             $0.initramfs = "/boot/initrd"
@@ -28,7 +30,8 @@ import Testing
             {"cpus":{"boot_vcpus":4,"max_vcpus":8,"max_phys_bits":40,
               "topology":{"threads_per_core":2,"cores_per_die":2,"dies_per_package":1,"packages":2},
               "affinity":[{"vcpu":0,"host_cpus":[1,3,4,5]},{"vcpu":7,"host_cpus":[2]}]},
-             "memory":{"size":1073741824,"shared":true,"hugepages":true,"hugepage_size":2097152,"thp":false},
+             "memory":{"size":1073741824,"shared":true,"hugepages":true,"hugepage_size":2097152,"thp":false,
+              "dirty_log":"Ring"},
              "payload":{"kernel":"/boot/vmlinux","cmdline":"console=hvc0, \"x\"=[1","initramfs":"/boot/initrd"},
              "disks":[{"path":"a.raw","readonly":true,"id":"x","serial":"s","num_queues":4,"queue_size":64,
                "image_type":"Raw","direct":true},

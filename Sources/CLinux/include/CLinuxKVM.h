@@ -13,6 +13,7 @@ static const unsigned long CL_KVM_GET_MSR_FEATURE_INDEX_LIST = KVM_GET_MSR_FEATU
 static const unsigned long CL_KVM_CREATE_VCPU = KVM_CREATE_VCPU;
 static const unsigned long CL_KVM_GET_DIRTY_LOG = KVM_GET_DIRTY_LOG;
 static const unsigned long CL_KVM_CLEAR_DIRTY_LOG = KVM_CLEAR_DIRTY_LOG;
+static const unsigned long CL_KVM_RESET_DIRTY_RINGS = KVM_RESET_DIRTY_RINGS;
 static const unsigned long CL_KVM_SET_USER_MEMORY_REGION = KVM_SET_USER_MEMORY_REGION;
 static const unsigned long CL_KVM_SET_TSS_ADDR = KVM_SET_TSS_ADDR;
 static const unsigned long CL_KVM_SET_IDENTITY_MAP_ADDR = KVM_SET_IDENTITY_MAP_ADDR;

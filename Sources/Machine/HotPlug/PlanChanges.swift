@@ -35,7 +35,8 @@ extension MachinePlan {
     /// The plan with other devices, in ascending order of their slots, and perhaps with other ranges for PCI.
     func with(_ devices: [PlannedDevice], windows: PCIRoot.Windows? = nil) -> MachinePlan {
         MachinePlan(
-            memory: memory, backing: backing, processors: processors, windows: windows ?? self.windows,
+            memory: memory, backing: backing, dirtyLog: dirtyLog, processors: processors,
+            windows: windows ?? self.windows,
             devices: devices, serial: serial, debugConsole: debugConsole, payload: payload)
     }
 }

@@ -67,9 +67,7 @@ final class MachineInstance: Sendable {
         let details = events.details
         details.capabilities(system.kvm)
         try VMCreation.check(system.kvm)
-        try FieldErrors.checkHugePages(plan)
-        try FieldErrors.checkMemory(plan)
-        let memory = try saved?.memory ?? GuestMemory(plan.memory.ranges, plan.backing, unless: events.isCancelled)
+        let memory = try saved?.memory ?? Self.makeMemory(plan, unless: events.isCancelled)
         creation.take(memory)
         self.memory = memory
         details.memory(memory)
@@ -88,7 +86,7 @@ final class MachineInstance: Sendable {
         }
         let (machine, registration) = try creation.finish()
         self.machine = machine
-        dirtyLog = DirtyLog(machine, memory)
+        if plan.dirtyLog == .ring { try DirtyRings.enable(machine) }
 
         let stopping = StopFlag()
         self.stopping = stopping
@@ -113,9 +111,11 @@ final class MachineInstance: Sendable {
                 try Self.createBareVCPUs(plan, system.kvm, machine)
             }
         try registration.finish()
+        dirtyLog = DirtyLog(machine, memory, rings: DirtyRings(machine, handles))
         let buses = (legacy.ports, MemoryBus(pci: slots.root, ram: memory.ranges))
+        let log = dirtyLog
         runners = try handles.enumerated().map { index, handle in
-            try VCPURunner(index, handle, buses: buses, stopping: stopping) { vcpu, failure in
+            try VCPURunner(index, handle, buses: buses, log: log, stopping: stopping) { vcpu, failure in
                 stopping.set()
                 events.failed(vcpu, failure)
             }
@@ -124,6 +124,12 @@ final class MachineInstance: Sendable {
         // Last of all: the two hold each other from here until `stop`.
         if let serial = legacy.serial { serialPort?.connect(serial) }
         events.phase("vcpus", "\(runners.count)")
+    }
+
+    private static func makeMemory(_ plan: MachinePlan, unless isCancelled: () -> Bool) throws -> GuestMemory {
+        try FieldErrors.checkHugePages(plan)
+        try FieldErrors.checkMemory(plan)
+        return try GuestMemory(plan.memory.ranges, plan.backing, unless: isCancelled)
     }
 
     /// Gives the VM an id that no other has: by it a guest from a snapshot learns that it is not the only one.

@@ -39,6 +39,7 @@ final class VCPURunner: Sendable {
     let handle: VCPUHandle
     private let ports: PortBus
     private let memory: MemoryBus
+    private let log: DirtyLog
     /// Shared by all vCPUs: they leave the guest when it is set.
     private let stopping: StopFlag
     private let failed: @Sendable (Int, VCPUFailure) -> Void
@@ -48,13 +49,15 @@ final class VCPURunner: Sendable {
     /// Why it left the guest so far.
     let exits = VCPUExits()
 
+    /// - Parameter log: what notes the pages that it writes.
     init(
-        _ index: Int, _ handle: VCPUHandle, buses: (PortBus, MemoryBus), stopping: StopFlag,
+        _ index: Int, _ handle: VCPUHandle, buses: (PortBus, MemoryBus), log: DirtyLog, stopping: StopFlag,
         failed: @escaping @Sendable (Int, VCPUFailure) -> Void
     ) throws(HostError) {
         errands = try VCPUErrands()
         (self.index, self.handle) = (index, handle)
         (ports, memory) = buses
+        self.log = log
         self.stopping = stopping
         self.failed = failed
     }
@@ -154,6 +157,9 @@ final class VCPURunner: Sendable {
             case .interrupted:
                 exits.count(.interrupted)
                 return .interrupted
+            case .dirtyRingFull:
+                exits.count(.dirtyRingFull)
+                try log.makeRoom()
             case .shutdown: return fail(.tripleFault(try? handle.registers().rip), .shutdown)
             case .failedEntry(let reason): return fail(.failedEntry(reason), .failedEntry)
             case .internalError(let error): return fail(.internalError(error), .internalError)

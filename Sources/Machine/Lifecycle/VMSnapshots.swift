@@ -310,6 +310,7 @@ extension MachineInstance {
         let sizes = try? VCPUStateSizes(machine)
         var names = [KVMCapability.xsave.name, KVMCapability.xcrs.name]
         if sizes?.hasSpecialRegisters2 == true { names.append(KVMCapability.specialRegisters2.name) }
+        if dirtyLog.hasRings { names.append(KVMCapability.dirtyRing.name) }
         return SnapshotNeeds(cpuid: CPUIDNeeds.of(runners.first?.handle.cpuid ?? []), kvm: names)
     }
 }

@@ -4,7 +4,7 @@ import Virtio
 final class VCPUExits: Sendable {
     /// The reasons, by the names of their metrics.
     enum Reason: Int, CaseIterable, Sendable {
-        case port, memory, interrupted, halt, shutdown, failedEntry, internalError, systemEvent, other
+        case port, memory, interrupted, dirtyRingFull, halt, shutdown, failedEntry, internalError, systemEvent, other
 
         /// As a label: KVM's word for it.
         var name: String {
@@ -12,6 +12,7 @@ final class VCPUExits: Sendable {
             case .port: "io"
             case .memory: "mmio"
             case .interrupted: "interrupted"
+            case .dirtyRingFull: "dirty_ring_full"
             case .halt: "halt"
             case .shutdown: "shutdown"
             case .failedEntry: "failed_entry"
@@ -23,7 +24,7 @@ final class VCPUExits: Sendable {
     }
 
     /// The counters lie behind a cache line of nothing and before another: no other vCPU writes near them.
-    private let counters = InlineArray<25, SoloCounter> { _ in SoloCounter() }
+    private let counters = InlineArray<26, SoloCounter> { _ in SoloCounter() }
     private static let margin = 8
 
     /// Notes an exit; on the vCPU's thread only.

@@ -10,7 +10,8 @@ import Synchronization
 /// with the page, and does not make it count again. To clear takes the lock that all of the guest's page faults wait for,
 /// so it is done in pieces.
 ///
-/// Where KVM cannot do that a look clears, and there is nothing left to clear here.
+/// Where KVM cannot do that a look clears, and there is nothing left to clear here. So it is where the vCPUs have rings for
+/// the pages that they write, in place of the log.
 final class DirtyLog: Sendable {
     /// Pages that are cleared at once, 64 MiB. Each time costs an exit of all vCPUs, whose TLBs KVM flushes.
     static let piece = 16_384
@@ -21,12 +22,23 @@ final class DirtyLog: Sendable {
     private let found = Mutex<[[UInt64]]>([])
 
     private let features: DirtyLogFeatures
+    private let rings: DirtyRings?
+    /// Held while the slots' logs are turned on or off.
+    private let slots = Mutex(())
 
-    /// - Parameter features: those that are used where KVM has them.
-    init(_ machine: VMHandle, _ memory: GuestMemory, features: DirtyLogFeatures = [.manualProtection, .initiallySet]) {
-        (self.machine, self.memory) = (machine, memory)
-        self.features = features.intersection(machine.dirtyLogFeatures)
+    /// - Parameters:
+    ///   - rings: the vCPUs', where they have some.
+    ///   - features: those that are used where KVM has them, and no rings.
+    init(
+        _ machine: VMHandle, _ memory: GuestMemory, rings: DirtyRings? = nil,
+        features: DirtyLogFeatures = [.manualProtection, .initiallySet]
+    ) {
+        (self.machine, self.memory, self.rings) = (machine, memory, rings)
+        self.features = rings == nil ? features.intersection(machine.dirtyLogFeatures) : []
     }
+
+    /// Whether the vCPUs note what they write in rings.
+    var hasRings: Bool { rings != nil }
 
     private static func pages(_ range: MemoryRange) -> Int { Int(range.size / GuestMemory.pageSize) }
 
@@ -39,6 +51,7 @@ final class DirtyLog: Sendable {
         let isManual = features.contains(.manualProtection)
         let isFull = allFound && isManual && features.contains(.initiallySet)
         if isManual { try machine.setDirtyLogs(isFull ? [.manualProtection, .initiallySet] : .manualProtection) }
+        try rings?.begin(memory.ranges.map(Self.pages))
         do throws(KVMError) {
             try set(true)
         } catch {
@@ -53,6 +66,7 @@ final class DirtyLog: Sendable {
     func end() throws(KVMError) {
         found.withLock { $0 = [] }
         try set(false)
+        try rings?.begin([])
     }
 
     private static func words(_ pages: Int, areSet: Bool) -> [UInt64] {
@@ -62,16 +76,20 @@ final class DirtyLog: Sendable {
     }
 
     private func set(_ on: Bool) throws(KVMError) {
-        for (slot, range) in memory.ranges.enumerated() {
-            try machine.setMemory(
-                slot: UInt32(slot), address: range.address, size: range.size,
-                hostAddress: memory.hostAddress(ofRegion: slot), logDirty: on)
+        try slots.withLock { _ throws(KVMError) in
+            if on, rings?.isLost == true { throw .lostWrites }
+            for (slot, range) in memory.ranges.enumerated() {
+                try machine.setMemory(
+                    slot: UInt32(slot), address: range.address, size: range.size,
+                    hostAddress: memory.hostAddress(ofRegion: slot), logDirty: on)
+            }
         }
     }
 
     /// The pages of each slot that were written, and were not found before or were cleared since.
     func take() throws(KVMError) -> [[UInt64]] {
-        try found.withLock { found throws(KVMError) in
+        if let rings { return try reading { () throws(KVMError) in try rings.take() } }
+        return try found.withLock { found throws(KVMError) in
             var logs: [[UInt64]] = []
             for (slot, range) in memory.ranges.enumerated() {
                 logs.append(try machine.dirtyLog(slot: UInt32(slot), pages: Self.pages(range)))
@@ -83,6 +101,25 @@ final class DirtyLog: Sendable {
                 }
             }
             return logs
+        }
+    }
+
+    /// Makes room in the ring of a vCPU that does not go on without it; on its thread.
+    ///
+    /// - Throws: when KVM does not empty it. Where pages were lost the vCPU goes on, and whoever looks is told.
+    func makeRoom() throws(KVMError) {
+        do throws(KVMError) {
+            try reading { () throws(KVMError) in try rings?.harvest() }
+        } catch .lostWrites {}
+    }
+
+    /// Reads the rings. Once one has lost pages nothing is noted any more: its vCPU would wait for room that nobody makes.
+    private func reading<Result>(_ body: () throws(KVMError) -> Result) throws(KVMError) -> Result {
+        do throws(KVMError) {
+            return try body()
+        } catch {
+            if error == .lostWrites { try set(false) }
+            throw error
         }
     }
 

@@ -73,6 +73,7 @@ struct FlagSyntax: Sendable {
             Key("hotplug_size", .size).refused,
             Key("hotplugged_size", .size).refused, Key("shared", .toggle), Key("hugepages", .toggle),
             Key("hugepage_size", .size), Key("prefault", .toggle), Key("reserve", .toggle).refused, Key("thp", .toggle),
+            Key("dirty_log", .words(["bitmap": "Bitmap", "ring": "Ring"])),
         ])
 
     static let disk = FlagSyntax(

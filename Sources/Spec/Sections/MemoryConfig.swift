@@ -1,3 +1,11 @@
+/// `memory.dirty_log`: how KVM notes the pages that the guest writes. Not in Cloud Hypervisor's format.
+package enum DirtyLogKind: String, CaseIterable, Sendable {
+    /// In a bit for each page.
+    case bitmap = "Bitmap"
+    /// In a ring of each vCPU.
+    case ring = "Ring"
+}
+
 /// `memory`: the guest's RAM and how the host provides it.
 package struct MemoryConfig: Sendable, Equatable {
     /// Bytes of RAM.
@@ -14,6 +22,8 @@ package struct MemoryConfig: Sendable, Equatable {
     package var mergeable = false
     /// Whether the host may use transparent huge pages for it.
     package var thp = true
+    /// How KVM notes the pages that the guest writes, while somebody wants to know.
+    package var dirtyLog = DirtyLogKind.bitmap
 
     /// RAM of a size in bytes.
     package init(size: UInt64 = 512 << 20) { self.size = size }
@@ -28,8 +38,9 @@ extension MemoryConfig {
         prefault = reader.bool("prefault", default: prefault)
         mergeable = reader.bool("mergeable", default: mergeable)
         thp = reader.bool("thp", default: thp)
+        dirtyLog = reader.choice("dirty_log", default: dirtyLog)
         reader.finish(
-            ["size", "shared", "hugepages", "hugepage_size", "prefault", "mergeable", "thp"],
+            ["size", "shared", "hugepages", "hugepage_size", "prefault", "mergeable", "thp", "dirty_log"],
             unsupported: [
                 "hotplug_method": .text("Acpi"), "hotplug_size": .number(0), "hotplugged_size": .number(0),
                 "reserve": .value(.bool(false)), "zones": .nothing, "file": .nothing,
@@ -43,6 +54,8 @@ extension MemoryConfig {
             ("shared", .bool(shared)), ("hugepages", .bool(hugepages)),
             ("hugepage_size", hugepageSize.map { .integer($0) }), ("prefault", .bool(prefault)),
             ("reserve", .bool(false)), ("thp", .bool(thp)),
+            // Other monitors do not know it.
+            ("dirty_log", dirtyLog == .bitmap ? nil : .string(dirtyLog.rawValue)),
         ])
     }
 

@@ -64,7 +64,7 @@ struct MachineFlags: ParsableArguments {
     @Option(parsing: .unconditional, help: "The kernel's command line.") var cmdline: String?
     @Option(help: "The initial file system.", completion: .file()) var initramfs: String?
     @Option(help: "boot=N,max=N,topology=T:C:D:P,affinity=[V@[P,P]],max_phys_bits=N") var cpus: String?
-    @Option(help: "size=1G,shared=on,hugepages=on,hugepage_size=2M,prefault=on,mergeable=on,thp=off")
+    @Option(help: "size=1G,shared=on,hugepages=on,hugepage_size=2M,prefault=on,mergeable=on,thp=off,dirty_log=ring")
     var memory: String?
     @Option(parsing: .upToNextOption, help: "path=IMAGE,readonly=on,direct=on,num_queues=N,serial=TEXT,id=ID …")
     var disk: [String] = []
