@@ -64,6 +64,7 @@ final class ArrivingMachine: MigrationSink {
             if !hello.isLocal, plan.memory.ranges.reduce(0, { $0 + $1.size }) > ram &+ swap {
                 reasons.append("the guest has more memory than this host has RAM and swap space")
             }
+            if !hello.isLocal { note { try FieldErrors.checkHugePages(plan) } }
             reasons += obstacles(plan, hello)
             reasons += try ArrivingImages(parsed.config, plan, hello)?.obstacles() ?? []
             if hello.postcopy != nil { reasons += Self.obstaclesToPostcopy(plan) }
@@ -118,7 +119,6 @@ final class ArrivingMachine: MigrationSink {
         do {
             let parsed = try parse(hello)
             let plan = try Self.plan(parsed)
-            try FieldErrors.checkHugePages(plan)
             let disks = try ArrivingImages(parsed.config, plan, hello)?.make()
             var backing = plan.backing
             let memory: GuestMemory
@@ -126,6 +126,7 @@ final class ArrivingMachine: MigrationSink {
                 backing.adopted = given.file.raw
                 memory = try GuestMemory(plan.memory.ranges, backing)
             } else {
+                try FieldErrors.checkHugePages(plan)
                 try FieldErrors.checkMemory(plan)
                 // Pages that are there before they come would be taken for those that are to come.
                 if hello.postcopy != nil { backing.prefault = false }
