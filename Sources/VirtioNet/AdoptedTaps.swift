@@ -68,7 +68,8 @@ package final class AdoptedTaps: Sendable {
         guard queues.count == max(pairs, 1) else {
             throw NetError(
                 field: field,
-                problem: "\(queues.count) descriptors came for \(2 * pairs) queues",
+                problem:
+                    "\(queues.count) \(queues.count == 1 ? "descriptor" : "descriptors") came for \(2 * pairs) queues",
                 remedy: "set num_queues to \(2 * queues.count), two for each descriptor")
         }
     }

@@ -163,7 +163,7 @@ import Testing
         try vmm.put("vm.delete")
         let source = #""source_url":"file://\#(path)""#
         let named = #"{\#(source),"net_fds":[{"id":"n","num_fds":1}]}"#
-        #expect(try refusal(named).contains("1 descriptors are named and 0 came"))
+        #expect(try refusal(named).contains("1 descriptor is named and 0 came"))
         let both = named.dropLast() + #","overrides":{"net":[{"id":"n","tap":"tap9"}]}}"#
         #expect(try refusal(String(both)).contains("$.overrides.net[0].tap: the queues of"))
         #expect(try vmm.state() == nil)

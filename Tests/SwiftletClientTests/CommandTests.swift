@@ -138,9 +138,28 @@ import Testing
         for (arguments, route, body) in cases {
             let result = try ctl(fake, arguments)
             #expect(result.succeeded, "\(arguments): \(result)")
-            #expect(fake.requests.last?.line == "PUT /api/v1/\(route) HTTP/1.1")
-            #expect(try lastBody(fake) == body, "\(arguments)")
+            let request = fake.requests.last { $0.line.hasPrefix("PUT") }
+            #expect(request?.line == "PUT /api/v1/\(route) HTTP/1.1")
+            #expect(try JSON(parsing: #require(request).body) == body, "\(arguments)")
         }
+    }
+
+    /// Lines of JSON while a migration goes on and one at its end, where the output is no terminal.
+    @Test func aMigrationTellsHowFarItIs() throws {
+        let report = #"{"state":"copying","round":2}"#
+        let fake = try FakeVMM { request in
+            if request.line.hasPrefix("PUT") { return [.sleep(milliseconds: 1300), .send(Array(Reply.done.utf8))] }
+            return [.send(Array(Reply.json(report).utf8))]
+        }
+        let told = try ctl(fake, ["send-migration", "tcp:h:1"])
+        #expect(told.succeeded && told.errors.isEmpty, "\(told)")
+        let lines = told.text.split(separator: "\n")
+        #expect(lines.count >= 2 && lines.allSatisfy { $0 == report }, "\(told)")
+        for quiet in [["send-migration", "--no-progress", "tcp:h:1"], ["--json", "send-migration", "tcp:h:1"]] {
+            let result = try ctl(fake, quiet)
+            #expect(result.succeeded && result.text.isEmpty, "\(quiet): \(result)")
+        }
+        #expect(try ctl(fake, ["--json", "send-migration", "--progress", "tcp:h:1"]).text.hasPrefix(report + "\n"))
     }
 
     @Test func createSendsTheFileAsItIs() throws {

@@ -65,7 +65,7 @@ import VirtioNet
         #expect(
             refusal(try queues("swladopt2", 2), pairs: 1)
                 == "$: 2 descriptors came for 2 queues; set num_queues to 4, two for each descriptor")
-        #expect(refusal(try queues("swladopt7", 1), pairs: 3)?.contains("1 descriptors came for 6 queues") == true)
+        #expect(refusal(try queues("swladopt7", 1), pairs: 3)?.contains("1 descriptor came for 6 queues") == true)
         #expect(refusal([]) == "$: no tap queue came with the request")
         #expect(NetworkInterface.goes("swladopt2") && NetworkInterface.goes("swladopt7"))
     }

@@ -251,7 +251,11 @@ extension VMM {
         let wanted = cards.reduce(0) { $0 + $1.count }
         guard wanted == descriptors.count else {
             throw VMError(
-                .invalid, ["$.net_fds: \(wanted) descriptors are named and \(descriptors.count) came with the request"])
+                .invalid,
+                [
+                    "$.net_fds: \(wanted == 1 ? "1 descriptor is" : "\(wanted) descriptors are") named and "
+                        + "\(descriptors.count) came with the request"
+                ])
         }
     }
 

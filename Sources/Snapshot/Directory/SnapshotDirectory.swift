@@ -71,7 +71,8 @@ extension SnapshotDirectory {
         } catch {
             switch error.errno {
             case .noSuchFile:
-                throw SnapshotError(.missing, file: path, "there is no such directory; name that of a snapshot")
+                throw SnapshotError(
+                    .missing, file: path.isEmpty ? "''" : path, "there is no such directory; name that of a snapshot")
             case .notDirectory: throw SnapshotError(.malformed, file: path, "this is no directory, as a snapshot is")
             default: throw SnapshotError(.host(error.errno), file: path, "cannot open the directory: \(error.errno)")
             }

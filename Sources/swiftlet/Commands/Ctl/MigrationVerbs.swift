@@ -27,12 +27,13 @@ struct SendMigrationVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "send-migration", abstract: "Move the VM to another VMM.",
         discussion: """
-            Ends when the migration is over. On a terminal it shows how far that is; with --progress also elsewhere, then \
-            as a line of JSON each half second.
+            Ends when the migration is over. It shows how far that is: as a bar on a terminal; elsewhere as lines of JSON, one \
+            each half second and one at the end, if the VMM still answers then. With --json there is none of that unless \
+            --progress asks for the lines.
             """)
     @OptionGroup var vmm: VMMOptions
     @Flag(help: "Hand the memory over by descriptors, on the same host.") var local = false
-    @Flag(help: "Show how far it is, also where the output is no terminal.") var progress = false
+    @Flag(inversion: .prefixedNo, help: "Show how far it is.") var progress: Bool?
     @Argument(
         help:
             "tcp:HOST:PORT or unix:/PATH, or destination_url=URL,downtime_ms=N,timeout_s=N,timeout_strategy=cancel|ignore,connections=N,tls_dir=DIRECTORY,local=on,memory_mode=precopy|postcopy,reconnect_s=N,auto_converge=off,bandwidth=SIZE,disks=shared|mirror,compression=none|zstd"
@@ -46,7 +47,7 @@ struct SendMigrationVerb: ParsableCommand {
             if local { body["local"] = .bool(true) }
             let call = try CtlCall(vmm)
             let isTerminal = Terminal.size(2) != nil && !vmm.json
-            let meter = progress || isTerminal ? MigrationMeter(call, isTerminal: isTerminal) : nil
+            let meter = progress ?? !vmm.json ? MigrationMeter(call, isTerminal: isTerminal) : nil
             defer { meter?.end() }
             try call.act("vm.send-migration", body)
         }
@@ -195,15 +196,21 @@ final class MigrationMeter: Sendable {
             slept += 50
             guard slept >= Self.pause else { continue }
             slept = 0
-            guard let reply = try? call.perform(WireRequest("GET", "vm.migration"), Patience(.seconds(2))),
-                let report = Self.members(reply.body)
-            else { continue }
-            if isTerminal {
-                shown.store(true, ordering: .releasing)
-                StandardStreams.errorAsItIs("\r\u{1B}[K" + Self.line(report))
-            } else {
-                StandardStreams.out(String(decoding: reply.body, as: UTF8.self))
-            }
+            show()
+        }
+        // A bar has nothing to say of the end that the exit status does not.
+        if !isTerminal { show() }
+    }
+
+    private func show() {
+        guard let reply = try? call.perform(WireRequest("GET", "vm.migration"), Patience(.seconds(2))),
+            let report = Self.members(reply.body)
+        else { return }
+        if isTerminal {
+            shown.store(true, ordering: .releasing)
+            StandardStreams.errorAsItIs("\r\u{1B}[K" + Self.line(report))
+        } else {
+            StandardStreams.out(String(decoding: reply.body, as: UTF8.self))
         }
     }
 
