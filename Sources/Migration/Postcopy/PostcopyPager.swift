@@ -24,13 +24,14 @@ package final class PostcopyPager: GuestPaging {
         var over: Over?
         /// Asks the source for pages of a chunk; nil while there is no way to it.
         var ask: (@Sendable ([UInt8]) -> Void)?
+        /// Is told how it is over, once: whoever hears it may hold this object.
+        var ended: (@Sendable (Over) -> Void)?
     }
 
     private let target: DemandPager.Target
     private let faulted: UserFault
     private let state: Mutex<State>
     private let thread = Mutex<Thread?>(nil)
-    private let ended: @Sendable (Over) -> Void
     /// Above zero for ever when it is over.
     package let overEvent: EventFD
     /// A huge page as it is put together: of whoever puts pages, and of the thread.
@@ -49,8 +50,8 @@ package final class PostcopyPager: GuestPaging {
     init(
         _ target: DemandPager.Target, missing: PageList, ended: @escaping @Sendable (Over) -> Void
     ) throws(MigrationError) {
-        (self.target, self.ended) = (target, ended)
-        state = Mutex(State(missing: missing))
+        self.target = target
+        state = Mutex(State(missing: missing, ended: ended))
         do throws(HostError) {
             overEvent = try EventFD()
             faulted = try UserFault()
@@ -98,12 +99,11 @@ package final class PostcopyPager: GuestPaging {
 
     /// Lets all who wait go on.
     func release(_ reason: Over) {
-        let isFirst = state.withLock { state in
-            guard state.over == nil else { return false }
-            (state.over, state.ask) = (reason, nil)
-            return true
+        let ended = state.withLock { state in
+            defer { if state.over == nil { (state.over, state.ask, state.ended) = (reason, nil, nil) } }
+            return state.ended
         }
-        guard isFirst else { return }
+        guard let ended else { return }
         // What is not there reads as zeroes from then on, which nobody must take for the guest's.
         if reason == .stopped { ended(reason) }
         for region in target.regions { faulted.unregister(region.host) }
