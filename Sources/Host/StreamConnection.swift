@@ -62,7 +62,7 @@ package final class StreamConnection: ByteStream {
     package let descriptors = ReceivedDescriptors()
 
     /// The descriptor's number; valid as long as this object lives.
-    var raw: Int32 { file.raw }
+    package var raw: Int32 { file.raw }
 
     /// Takes over a connected socket, which must not block.
     package init(owning file: consuming FileDescriptor) { self.file = file }

@@ -37,6 +37,9 @@ package final class MigrationReceiver {
     private var memory: ArrivingMemory?
     private var streams: ReceivingStreams?
     private var isComplete = false
+    private var callers: Callers
+    /// How long to wait for the further streams before looking whether the first is still there, in ms.
+    private static let glance = 500
 
     /// - Parameters:
     ///   - progress: what is kept up to date.
@@ -48,6 +51,7 @@ package final class MigrationReceiver {
     ) {
         (self.listener, self.sink, self.progress, self.stop) = (listener, sink, progress, stop)
         (self.patience, self.onStart, self.report) = (patience, onStart, report)
+        callers = Callers(listener, patience: patience.connect, report: report)
     }
 
     func step(_ event: ReceiverMachine.Event) throws(MigrationError) {
@@ -114,7 +118,7 @@ package final class MigrationReceiver {
     /// Waits for a peer that says what it brings, and turns away whoever does not or only asks.
     private func greet() throws(MigrationError) -> Hello {
         while true {
-            let connection = try accept(within: nil)
+            let connection = try callers.next(within: nil, heeding: stop.event)
             var channel = try FrameChannel(connection)
             do throws(MigrationError) {
                 channel = try secured(connection)
@@ -170,7 +174,8 @@ package final class MigrationReceiver {
     /// The frames of a connection, once the peer has shown who it is where it has to.
     ///
     /// - Parameters:
-    ///   - milliseconds: how long that may take; nil for as long as a connection may.
+    ///   - milliseconds: how long that may take; nil for half as long as a connection may: others wait meanwhile, whose
+    ///     own time is that.
     ///   - event: ends it; nil for the wish that the migration ends.
     func secured(
         _ connection: StreamConnection, within milliseconds: Int? = nil, heeding event: EventFD? = nil
@@ -179,7 +184,7 @@ package final class MigrationReceiver {
         let stream: any ByteStream
         do throws(StreamFault) {
             stream = try security.secure(
-                connection, within: milliseconds ?? patience.connect, heeding: event ?? stop.event)
+                connection, within: milliseconds ?? patience.connect / 2, heeding: event ?? stop.event)
         } catch {
             throw MigrationError(fault: error, "letting a source in")
         }
@@ -203,7 +208,18 @@ package final class MigrationReceiver {
         while !missing.isEmpty {
             let now = HostClock.monotonic
             guard now < deadline else { throw MigrationError(.connection, "the peer's further streams did not come") }
-            let connection = try accept(within: Int((deadline - now) / 1_000_000))
+            // Nothing is to come on the first stream now but the peer's farewell, or its end.
+            if channels[0].hasInput {
+                throw MigrationError(.connection, "the peer ended it before its streams were here")
+            }
+            let connection: StreamConnection
+            do throws(MigrationError) {
+                connection = try callers.next(
+                    within: min(Int((deadline - now) / 1_000_000), Self.glance), heeding: stop.event)
+            } catch {
+                if error.kind == .cancelled { throw error }
+                continue
+            }
             do throws(MigrationError) {
                 let channel = try secured(connection)
                 let frame = try channel.receive(within: patience.connect, heeding: stop.event)
