@@ -114,6 +114,14 @@ package struct FileStatus: Equatable, Sendable {
     package enum Kind: Equatable, Sendable {
         case regular, directory, blockDevice, characterDevice, fifo, socket, other
     }
+    /// What a path leads to, over links; nil where that is nothing, or cannot be looked at.
+    package static func kind(at path: String) -> Kind? {
+        var status = stat()
+        // SAFETY: the path's bytes live through the call, which fills the local.
+        guard unsafe stat(path, &status) == 0 else { return nil }
+        return FileStatus(status).kind
+    }
+
     /// What the file is.
     package let kind: Kind
     /// Its length in bytes; 0 for a device.

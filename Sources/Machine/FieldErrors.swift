@@ -39,6 +39,32 @@ enum FieldErrors {
         }
     }
 
+    /// What keeps a console's file or socket from being made, as far as that can be seen without making it: a socket that
+    /// somebody listens at may be that of the machine that is to come.
+    ///
+    /// - Parameter section: the section of the spec that names it: `$.serial`.
+    static func obstacle(to mode: CharMode, at section: String) -> String? {
+        switch mode {
+        case .tty, .pty, .null: nil
+        case .file(let path): obstacle(path, "\(section).file", socket: false)
+        case .socket(let path): obstacle(path, "\(section).socket", socket: true)
+        }
+    }
+
+    private static func obstacle(_ path: String, _ field: String, socket: Bool) -> String? {
+        let what = socket ? "a socket" : "a file"
+        guard let kind = FileStatus.kind(at: path) else {
+            let directory = path.lastIndex(of: "/").map { path[..<$0].isEmpty ? "/" : String(path[..<$0]) } ?? "."
+            guard FileStatus.kind(at: directory) == .directory else {
+                return "\(field): \(path): there is no directory \(directory); name \(what) in one that exists there"
+            }
+            return nil
+        }
+        if kind == .directory { return "\(field): \(path): is a directory; name \(what) in it" }
+        if socket, kind != .socket { return "\(field): \(path): is there already, and no socket: name another path" }
+        return nil
+    }
+
     private static func remedy(_ error: HostError, _ what: String) -> String {
         switch error.errno {
         case .accessDenied, .notPermitted, .readOnly: "name \(what) in a directory that this user may write"

@@ -74,11 +74,13 @@ package final class DiskImage: Sendable {
     ///
     /// - Parameter ignoringLock: whether it is no matter that another VM has the lock now.
     /// - Throws: what `init` would find wrong with the file, apart from the right to write it.
-    package static func check(_ options: DiskOptions, ignoringLock: Bool = false) throws(DiskError) {
+    @discardableResult
+    package static func check(_ options: DiskOptions, ignoringLock: Bool = false) throws(DiskError) -> UInt64 {
         let opened = try open(options, O_RDONLY)
-        _ = try DiskGeometry(opened.file, options)
+        let geometry = try DiskGeometry(opened.file, options)
         if !ignoringLock { try lock(opened.file, options, onlyLooking: true) }
         if !options.declaredRaw { try refuseOtherFormats(opened.file, options) }
+        return geometry.size
     }
 
     /// Brings what was written to stable storage and lets go of the lock, for another process to take the image over. No

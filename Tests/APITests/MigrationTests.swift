@@ -101,6 +101,11 @@ import Testing
         try FileManager.default.moveItem(atPath: disk, toPath: disk + ".away")
         let bad = try first.expect(200, "PUT", "vm.migration.check", target).json
         #expect(bad.possible.value as? Bool == false && bad.reasons[0].string?.contains(disk) == true)
+        // Another image in its place.
+        try pair.scratch.sparse("disk", bytes: 2 << 20)
+        let other = try first.expect(200, "PUT", "vm.migration.check", target).json
+        #expect(other.reasons[0].string?.contains("has 2097152 bytes here") == true, "\(other)")
+        try FileManager.default.removeItem(atPath: disk)
         let refusal = try first.expect(500, "PUT", "vm.send-migration", target)
         #expect(refusal.text.contains(disk), "\(refusal.text)")
         #expect(try receiver.reply().text.contains(disk))
@@ -191,6 +196,52 @@ import Testing
         #expect(try vmm.state() == "Running")
     }
 
+    /// Consoles and sockets whose directories the destination does not have: the check tells of all at once.
+    @Test func theCheckLooksAtConsolesAndSockets() throws {
+        let pair = try Pair("consoles")
+        let (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+        let directory = pair.scratch.path("gone")
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
+        let more =
+            #","vsock":{"cid":5,"socket":"\#(directory)/vsock"},"debug_console":{"mode":"File","file":"\#(directory)/log"}"#
+        try first.put(
+            "vm.create",
+            pair.config(#""size":33554432"#, more, console: #"{"mode":"Socket","socket":"\#(directory)/console"}"#))
+        try first.put("vm.boot")
+        pair.expectProgress(first.evidence)
+        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
+        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        let target = #"{"destination_url":"unix:\#(pair.socket)"}"#
+        #expect(try first.expect(200, "PUT", "vm.migration.check", target).json.reasons.count == 0)
+        try FileManager.default.removeItem(atPath: directory)
+        try FileManager.default.removeItem(atPath: pair.serial)
+        try FileManager.default.createDirectory(atPath: pair.serial, withIntermediateDirectories: false)
+        let text = try first.expect(200, "PUT", "vm.migration.check", target).text
+        for field in ["$.vsock.socket", "$.debug_console.file", "$.console.socket", "$.serial.file"] {
+            #expect(text.contains("\(field): "), "\(text)")
+        }
+        #expect(try first.state() == "Running" && second.state() == nil)
+        _ = receiver
+    }
+
+    /// Who connects and says nothing keeps no source out.
+    @Test func silentCallersKeepNobodyOut() throws {
+        let pair = try Pair("silent")
+        let (first, second) = (try pair.boot(), try TestVMM(selfTest: nil))
+        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
+        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        let silent = try (0..<80).map { _ in try RawConnection(pair.socket) }
+        let target = #"{"destination_url":"unix:\#(pair.socket)","connections":3}"#
+        let began = ContinuousClock.now
+        #expect(try first.expect(200, "PUT", "vm.migration.check", target).json.reasons.count == 0)
+        try first.expect(204, "PUT", "vm.send-migration", target)
+        #expect(try receiver.reply().status == 204, "\(second.evidence)")
+        // Three of them had the source give up after 30 s.
+        #expect(began.duration(to: .now) < .seconds(25))
+        pair.expectProgress(second.evidence)
+        withExtendedLifetime(silent) {}
+    }
+
     /// The connection breaks at the commit: nobody runs, until a person says who.
     @Test(arguments: [UInt8(13), 14]) func aLostAnswerWaitsForAPersonsWord(_ kind: UInt8) throws {
         let pair = try Pair("unresolved")
@@ -219,6 +270,8 @@ import Testing
             #expect(try first.expect(500, "PUT", refused).text.contains("vm.migration.resolve"))
         }
         #expect(try first.expect(500, "PUT", "vm.send-migration", target).text.contains("vm.migration.resolve"))
+        // To end the process would lose what may be the only copy.
+        #expect(try first.expect(409, "PUT", "vmm.shutdown").text.contains("vm.migration.resolve"))
         try first.expect(404, "PUT", "vm.migration.resolve", #"{"token":"00","action":"run-here"}"#)
         if kind == 13 {
             try first.put("vm.migration.resolve", #"{"token":"\#(token)","action":"run-here"}"#)

@@ -75,12 +75,22 @@ final class ArrivingMachine: MigrationSink {
     /// The files and taps that could not be had here, as far as that can be seen while their other user has them.
     private func obstacles(_ plan: MachinePlan, _ hello: Hello) -> [String] {
         var found: [String] = []
+        func note(_ obstacle: String?) { if let obstacle { found.append(obstacle) } }
         for device in plan.devices {
             switch device.kind {
             case .block(let options, _):
                 // Those that come along are not here yet.
                 if hello.disks != nil { break }
-                do throws(DiskError) { try DiskImage.check(options, ignoringLock: true) } catch {
+                do throws(DiskError) {
+                    let size = try DiskImage.check(options, ignoringLock: true)
+                    let there = hello.devices.first { $0.id == device.id }?.size
+                    if let there, size != there {
+                        found.append(
+                            "the disk \"\(device.id)\" has \(size) bytes here (\(options.path)) and \(there) at the "
+                                + "source: this is another image; name the same one, or have it copied with "
+                                + "\"disks\": \"mirror\"")
+                    }
+                } catch {
                     found.append("\(error)")
                 }
             case .entropy(let source):
@@ -95,9 +105,12 @@ final class ArrivingMachine: MigrationSink {
                 } else if let mistake = NetBackend.mistake(settings) {
                     found.append("\(mistake)")
                 }
-            case .console, .vsock: break
+            case .console(let mode): note(FieldErrors.obstacle(to: mode, at: "$.console"))
+            case .vsock(let settings): note(FieldErrors.obstacle(to: .socket(settings.socket), at: "$.vsock"))
             }
         }
+        if let mode = plan.serial { note(FieldErrors.obstacle(to: mode, at: "$.serial")) }
+        if let console = plan.debugConsole { note(FieldErrors.obstacle(to: console.mode, at: "$.debug_console")) }
         return found
     }
 
@@ -115,7 +128,9 @@ final class ArrivingMachine: MigrationSink {
     func prepare(
         _ hello: Hello, memory given: consuming ReceivedMemory?
     ) throws(MigrationError) -> [MemoryRegion] {
-        if let hook, let report = controller.migration.report { try hook.before(report, heeding: nil) }
+        if let hook, let report = controller.migration.report {
+            try hook.before(report, heeding: controller.migration.stop?.event)
+        }
         do {
             let parsed = try parse(hello)
             let plan = try Self.plan(parsed)

@@ -54,6 +54,7 @@ final class LeavingMachine: MigrationSource {
     func describe() throws(MigrationError) -> Hello {
         let (writer, token, wasPaused) = (writer, token, wasPaused)
         let list = try leavingDisks?.list()
+        let isShared = leavingDisks == nil
         return try onControl { vmm, vm in
             guard let instance = vm.instance, let backends = vm.backends else { throw VMError.notBooted }
             try instance.refuseRemovals()
@@ -64,6 +65,7 @@ final class LeavingMachine: MigrationSource {
             hello.devices = plan.devices.map { device in
                 var listed = Hello.Device(id: device.id, kind: device.kind.name)
                 if vm.taps[device.id] != nil { listed.isAdopted = true }
+                if isShared { listed.size = backends.disk(device.id)?.size }
                 return listed
             }
             hello.memory = plan.memory.ranges.map { Hello.Region(address: $0.address, size: $0.size) }

@@ -29,6 +29,9 @@ package final class MigrationDesk: Sendable {
         }
     }
 
+    /// The wish that the one under way ends; nil where there is none.
+    var stop: MigrationStop? { state.withLock { $0.stop } }
+
     /// Whether one is under way.
     var isBusy: Bool { state.withLock { $0.isBusy } }
 

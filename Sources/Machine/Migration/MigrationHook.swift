@@ -25,8 +25,11 @@ struct MigrationHook: Sendable {
             throw MigrationError(.machine, "the migration's hook \(path) objects: it exited with \(status)")
         case .signalled(let signal):
             throw MigrationError(.machine, "the migration's hook \(path) was ended by signal \(signal)")
+        case .killed where stop?.isPending == true:
+            throw MigrationError(.cancelled, "it was called off while its hook \(path) ran")
         case .killed:
-            throw MigrationError(.machine, "the migration's hook \(path) took too long, or was called off")
+            throw MigrationError(
+                .machine, "the migration's hook \(path) took longer than \(Self.patience / 1000) s, and was killed")
         }
     }
 

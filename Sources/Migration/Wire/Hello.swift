@@ -20,6 +20,8 @@ package struct Hello: Codable, Equatable, Sendable {
         package var id: String, kind: String
         /// Whether its queues came as descriptors, which nobody elsewhere can open again; nil for no.
         package var isAdopted: Bool?
+        /// Bytes of a disk whose image both ends reach; nil for all others, and of sources that do not tell.
+        package var size: UInt64?
 
         package init(id: String, kind: String) { (self.id, self.kind) = (id, kind) }
     }
