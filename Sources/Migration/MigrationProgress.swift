@@ -123,8 +123,11 @@ package struct MigrationPatience: Equatable, Sendable {
     package var breath = 5000
     /// For one answer while the guest stands still.
     package var handover = 15_000
-    /// For the source to get its disks and interfaces back from a destination that failed.
-    package var takeBack = 15_000
+    /// For the source to get its disks and interfaces back from a destination that failed: as long as one may keep them
+    /// that does not hear of it, and waits for the commit.
+    package var takeBack = 60_000
+    /// For the destination to look at what comes, and to ask its hook, which may take a minute.
+    package var welcome = 90_000
     /// For the destination to wait for the commit.
     package var commit = 30_000
     /// For anything to come while pages follow a machine.
@@ -144,7 +147,7 @@ package struct MigrationPatience: Equatable, Sendable {
     /// The same for everything that one end waits for the other.
     package init(all milliseconds: Int) {
         (connect, frame, handover) = (milliseconds, milliseconds, milliseconds)
-        (takeBack, commit) = (milliseconds, milliseconds)
+        (takeBack, commit, welcome) = (milliseconds, milliseconds, milliseconds)
         (silence, farewell) = (milliseconds, milliseconds)
     }
 }

@@ -36,11 +36,7 @@ extension VMM {
         if let words = controller.migration.report?.postcopyObstacle { throw VMError(.failed, [words]) }
         if controller.migration.unresolved != nil {
             throw VMError(
-                .failed,
-                [
-                    "a migration ended without the destination's answer, and one of the two has the machine: look whether "
-                        + "it runs there, then decide with vm.migration.resolve (swiftlet ctl migration-resolve)"
-                ])
+                .failed, [controller.migration.report?.decision ?? "a migration waits for vm.migration.resolve"])
         }
         if controller.migration.isBusy {
             throw VMError(
@@ -146,10 +142,10 @@ extension VMM {
                 var chain = error.reasons
                 if let stuck {
                     chain.append("and the VM stands still: \(stuck); vm.migration.resolve with run-here tries again")
-                    progress.update { $0.state = "stuck" }
+                    progress.update { $0.state = MigrationReport.stuck }
                 }
                 logger.warning("the VM did not move: \(chain.joined(separator: "; "))")
-                emit(.migrationFailed, [:])
+                emit(.migrationFailed, stuck == nil ? [:] : ["token": machine.token])
                 reply(.failure(VMError(error.kind == .invalid ? .invalid : .failed, chain).during(words)))
             case .stranded(let error):
                 let chain = farewell.waits(MigrationReport.stranded(error, token: machine.token))
@@ -158,7 +154,8 @@ extension VMM {
                 let chain = farewell.waits([
                     "the destination did not answer to the commit: \(error)",
                     "the VM stands still here, and whether it runs there has to be looked up: GET vm.migration there, of "
-                        + "token \(machine.token); then vm.migration.resolve here",
+                        + "token \(machine.token); then vm.migration.resolve here. One that does not answer there is ended "
+                        + "first: it may have the commit, and run when it wakes",
                 ])
                 reply(.failure(VMError(.failed, chain).during(words)))
             }

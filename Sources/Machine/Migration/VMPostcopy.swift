@@ -82,9 +82,28 @@ extension MigrationReport {
             + "that are here: have it sought again with vm.migration.resolve, reconnect, or drop them with discard"
     }
 
+    /// The state of a machine that came back and cannot have its disks or sockets.
+    static let stuck = "stuck"
+
+    /// What a person has to decide before anything is done with the VM; nil where there is nothing.
+    var decision: String? {
+        guard role == .source else { return nil }
+        if state == Self.stuck {
+            return
+                "the VM did not move, and stands still since it could not have its disks, interfaces or sockets again: "
+                + "vm.migration.resolve of token \(token) with run-here tries again (swiftlet ctl migration-resolve)"
+        }
+        guard state == "unresolved" else { return nil }
+        return
+            "a migration ended without the destination's answer, and one of the two has the machine: look whether it runs "
+            + "there, end a process there that does not answer, then decide with vm.migration.resolve of token \(token) "
+            + "(swiftlet ctl migration-resolve)"
+    }
+
     /// Why the process is not to end now: the guest at the destination would lose the memory that is still here; nil where
     /// nothing would be lost.
     var reasonToStay: String? {
+        if let decision { return decision + "; a second SIGTERM ends this process, and with it what is here" }
         guard role == .source, let words = postcopyObstacle else { return nil }
         if state == "stranded" { return words }
         return words

@@ -145,7 +145,7 @@ package final class MigrationSender {
         try connect()
         try step(.connected)
         try channels[0].send(.hello, hello.bytes, within: patience.frame, heeding: heeded)
-        let welcome: Welcome = try JSONBytes.decode(expect(.welcome, within: patience.frame), "the peer's welcome")
+        let welcome: Welcome = try JSONBytes.decode(expect(.welcome, within: patience.welcome), "the peer's welcome")
         try welcome.check(hello)
         if let size = welcome.pageSize {
             pageSize = try Standing.pageSize(UInt64(clamping: size))
@@ -366,7 +366,7 @@ package final class MigrationSender {
     private func getBack() -> MigrationError? {
         let deadline = HostClock.monotonic + UInt64(patience.takeBack) * 1_000_000
         while let problem = attempt({ () throws(MigrationError) in try source.takeBack() }) {
-            guard HostClock.monotonic < deadline else { return problem }
+            guard HostClock.monotonic < deadline, !stop.ending.isPending else { return problem }
             HostClock.sleep(milliseconds: 20)
         }
         return attempt { () throws(MigrationError) in try source.resume() }

@@ -150,7 +150,8 @@ struct MigrationResolveVerb: ActionVerb {
         commandName: "migration-resolve", abstract: "Decide who has a VM whose migration ended without an answer.",
         discussion: """
             Look first whether the VM runs at the destination: `swiftlet ctl migration` there tells it by the token. \
-            run-here where it does not, discard where it does. Of a postcopy migration that has lost its connection, \
+            run-here where it does not, discard where it does. A destination that does not answer has to be ended first: it \
+            may have got the commit, and would run as well when it wakes. Of a postcopy migration that has lost its connection, \
             reconnect seeks the destination again; discard at the destination drops the guest.
             """)
     static let route = "vm.migration.resolve"
@@ -208,7 +209,9 @@ final class MigrationMeter: Sendable {
         else { return }
         if isTerminal {
             shown.store(true, ordering: .releasing)
-            StandardStreams.errorAsItIs("\r\u{1B}[K" + Self.line(report))
+            // What goes beyond the line's end could not be taken back.
+            let columns = Int(Terminal.size(2)?.columns ?? 80)
+            StandardStreams.errorAsItIs("\r\u{1B}[K" + Self.line(report).prefix(max(1, columns - 1)))
         } else {
             StandardStreams.out(String(decoding: reply.body, as: UTF8.self))
         }
