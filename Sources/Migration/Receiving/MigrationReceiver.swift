@@ -38,8 +38,6 @@ package final class MigrationReceiver {
     private var streams: ReceivingStreams?
     private var isComplete = false
     private var callers: Callers
-    /// How long to wait for the further streams before looking whether the first is still there, in ms.
-    private static let glance = 500
 
     /// - Parameters:
     ///   - progress: what is kept up to date.
@@ -208,18 +206,7 @@ package final class MigrationReceiver {
         while !missing.isEmpty {
             let now = HostClock.monotonic
             guard now < deadline else { throw MigrationError(.connection, "the peer's further streams did not come") }
-            // Nothing is to come on the first stream now but the peer's farewell, or its end.
-            if channels[0].hasInput {
-                throw MigrationError(.connection, "the peer ended it before its streams were here")
-            }
-            let connection: StreamConnection
-            do throws(MigrationError) {
-                connection = try callers.next(
-                    within: min(Int((deadline - now) / 1_000_000), Self.glance), heeding: stop.event)
-            } catch {
-                if error.kind == .cancelled { throw error }
-                continue
-            }
+            let connection = try callers.next(within: Int((deadline - now) / 1_000_000), heeding: stop.event)
             do throws(MigrationError) {
                 let channel = try secured(connection)
                 let frame = try channel.receive(within: patience.connect, heeding: stop.event)
