@@ -1,4 +1,5 @@
 import CLinux
+import Foundation
 import Host
 import KVM
 import Snapshot
@@ -242,6 +243,29 @@ private struct Machine {
     }
 
     /// A counter of another frequency than the host's, where the host scales it or says why it cannot.
+    /// Leaves and MSRs are written as lists of numbers; those with a name for each number are read as before.
+    @Test func namedNumbersStayReadable() throws {
+        let system = try KVMSystem()
+        let machine = try Machine(system)
+        try machine.vcpu.setCPUID(cpuid)
+        let state = try machine.save(listed, hostTSC: 0)
+        #expect(state.cpuid.count > 10 && !state.msrs.isEmpty)
+        let written = try JSONEncoder().encode(state)
+        #expect(try JSONDecoder().decode(SavedVCPU.self, from: written) == state)
+        var fields = try #require(try JSONSerialization.jsonObject(with: written) as? [String: Any])
+        #expect((fields["cpuid"] as? [UInt64])?.count == 7 * state.cpuid.count)
+        #expect((fields["msrs"] as? [UInt64])?.count == 2 * state.msrs.count)
+        fields["cpuid"] = try JSONSerialization.jsonObject(with: JSONEncoder().encode(state.cpuid))
+        fields["msrs"] = try JSONSerialization.jsonObject(with: JSONEncoder().encode(state.msrs))
+        let named = try JSONSerialization.data(withJSONObject: fields)
+        #expect(try JSONDecoder().decode(SavedVCPU.self, from: named) == state)
+        for (key, numbers) in [("cpuid", [1, 2, 3] as [UInt64]), ("msrs", [1]), ("msrs", [1 << 32, 0])] {
+            fields[key] = numbers
+            let damaged = try JSONSerialization.data(withJSONObject: fields)
+            #expect(throws: DecodingError.self, "\(key)") { try JSONDecoder().decode(SavedVCPU.self, from: damaged) }
+        }
+    }
+
     @Test func counterOfAnotherFrequency() throws {
         let scale = TSCScale(guest: 2_000_000, host: 3_000_000)
         #expect(scale.guestTicks(3_000_000) == 2_000_000)

@@ -7,12 +7,14 @@ import Snapshot
 /// Each is taken and given back in an order that KVM asks for: `VCPUHandle.save` and `VCPUHandle.restore` keep it.
 package struct SavedVCPU: SavedState {
     package static let kind = "vcpu"
-    package static let version = 1
+    /// 2 since CPUID leaves and MSRs are lists of numbers.
+    package static let version = 2
+    package static let readableVersions = [1, 2]
 
     /// The APIC id.
     package var apicID: UInt32
     /// The CPUID leaves that the guest was given.
-    package var cpuid: [CPUIDEntry]
+    @FlatNumbers package var cpuid: [CPUIDEntry]
     /// KVM_MP_STATE_…: whether it runs, halts, or waits for INIT or SIPI.
     package var multiprocessor: UInt32
     /// `kvm_regs`.
@@ -32,7 +34,7 @@ package struct SavedVCPU: SavedState {
     /// `kvm_lapic_state`.
     package var localAPIC: RawBytes
     /// The MSRs, all but the time stamp counter and its deadline.
-    package var msrs: [MSR]
+    @FlatNumbers package var msrs: [MSR]
     /// `kvm_vcpu_events`: exceptions, interrupts and NMIs on their way.
     package var events: RawBytes
     /// The guest's time stamp counter when it stopped, and its frequency in kHz, 0 where KVM does not tell.

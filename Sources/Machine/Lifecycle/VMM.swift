@@ -2,6 +2,7 @@ import CLinux
 import Host
 import Legacy
 import Logging
+import Snapshot
 import Spec
 
 /// Takes what happens to a VM, with details.
@@ -41,6 +42,8 @@ package final class VMM {
     package let controller: VMController
     /// The VM that was created; nil without one.
     var vm: CreatedVM?
+    /// The state of the machine that arrives, read and not used yet.
+    var arriving: StateDocument?
     /// Asks a migration's destination whether it would work.
     var checkThread: Thread?
     /// Counts the guest's lives: messages of one that is over are of no interest.

@@ -20,7 +20,6 @@ final class ArrivingMachine: MigrationSink {
         var parsed: ParsedConfig?
         var memory: GuestMemory?
         var creation: VMCreation?
-        var bytes: [UInt8] = []
         var disks: ArrivingDisks?
         var isBuilt = false
         var isPaused = false
@@ -166,27 +165,31 @@ final class ArrivingMachine: MigrationSink {
         let parsed = state.withLock { $0.parsed }
         guard let parsed else { throw MigrationError(.machine, "a state came before its machine") }
         do {
-            // Its sections are read when the machine is made; what does not fit at all shows itself here.
-            let document = try StateDocument(bytes, file: Self.name)
-            _ = try Self.plan(parsed).placed(as: document.read(SavedMachine.self, of: StateName.machine))
+            try controller.onControl { vmm in
+                // Its sections are read when the machine is made; what does not fit at all shows itself here.
+                let document = try StateDocument(bytes, file: Self.name)
+                _ = try Self.plan(parsed).placed(as: document.read(SavedMachine.self, of: StateName.machine))
+                vmm.arriving = document
+            }
         } catch {
             throw MigrationError(sorting: error)
         }
-        state.withLock { $0.bytes = bytes }
     }
 
     /// What the state is called in errors.
     private static let name = "the state that came"
 
     func build() throws(MigrationError) {
-        let (parsed, memory, creation, bytes) = state.withLock { ($0.parsed, $0.memory, $0.creation, $0.bytes) }
+        let (parsed, memory, creation) = state.withLock { ($0.parsed, $0.memory, $0.creation) }
         let pager = state.withLock { $0.pager }
         guard let parsed, let memory else { throw MigrationError(.machine, "there is no machine to build") }
         let (net, descriptors) = (request.net, descriptors)
         try disks?.install()
         state.withLock { $0.isBuilt = true }
         try controller.onControl { vmm in
-            let document = try StateDocument(bytes, file: Self.name)
+            guard let document = vmm.arriving.take() else {
+                throw MigrationError(.machine, "there is no state to build a machine with")
+            }
             var source = MachineSource(document: document) { _ in
                 if let pager { vmm.vm?.paging = pager }
             }
@@ -206,7 +209,10 @@ final class ArrivingMachine: MigrationSink {
             defer { state = State() }
             return (state.isBuilt, state.disks)
         }
-        if wasBuilt { try? controller.onControl { vmm in vmm.delete() } }
+        try? controller.onControl { vmm in
+            vmm.arriving = nil
+            if wasBuilt { vmm.delete() }
+        }
         disks?.discard()
     }
 }
