@@ -191,7 +191,9 @@ import Testing
                     let before = exits[.dirtyRingFull]
                     do { try guest.write(first, pages) } catch { Issue.record("\(error)") }
                     #expect(exits[.dirtyRingFull] > before)
-                    #expect(try pagesOf(log.take()) == all)
+                    let taken = try pagesOf(log.take())
+                    let isAll = taken == all
+                    #expect(isAll, "\(taken.count) pages of \(all.count)")
                     // The same while somebody looks all the time.
                     do { try guest.begin(first, pages) } catch { Issue.record("\(error)") }
                     var seen: Set<Int> = []
@@ -199,7 +201,8 @@ import Testing
                     while !guest.isDone, !enough.hasPassed { seen.formUnion(pagesOf(try log.take())) }
                     #expect(guest.isDone)
                     seen.formUnion(pagesOf(try log.take()))
-                    #expect(seen == Set(all))
+                    let isWhole = seen == Set(all)
+                    #expect(isWhole, "\(seen.count) pages of \(all.count)")
                     try log.end()
                 }
             } catch {
