@@ -131,7 +131,11 @@ extension VMM {
             let seeking = sending.isPostcopy ? sending : nil
             if case .unresolved = outcome { controller.migration.hold(machine, seeking: seeking) }
             if case .stranded = outcome { controller.migration.hold(machine, seeking: seeking) }
-            if case .returned(_, .some) = outcome { controller.migration.hold(machine) }
+            if case .returned(_, .some) = outcome {
+                // Before commands are taken again, which are refused by it.
+                progress.update { $0.state = MigrationReport.stuck }
+                controller.migration.hold(machine)
+            }
             controller.migration.finish()
             switch outcome {
             case .moved:
@@ -142,7 +146,6 @@ extension VMM {
                 var chain = error.reasons
                 if let stuck {
                     chain.append("and the VM stands still: \(stuck); vm.migration.resolve with run-here tries again")
-                    progress.update { $0.state = MigrationReport.stuck }
                 }
                 logger.warning("the VM did not move: \(chain.joined(separator: "; "))")
                 emit(.migrationFailed, stuck == nil ? [:] : ["token": machine.token])
