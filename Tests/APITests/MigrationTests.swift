@@ -92,8 +92,7 @@ import Testing
             "vm.create", pair.config(#""size":33554432"#, #","disks":[{"path":"\#(disk)","image_type":"Raw"}]"#))
         try first.put("vm.boot")
         pair.expectProgress(first.evidence)
-        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
-        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        let receiver = try pair.receiver(second)
         // What a check says, nothing moving.
         let target = #"{"destination_url":"unix:\#(pair.socket)"}"#
         let good = try first.expect(200, "PUT", "vm.migration.check", target).json
@@ -126,8 +125,7 @@ import Testing
         #expect(try first.curl("PUT", "vm.migration.cancel").status == 404)
         #expect(try first.curl("GET", "vm.migration").status == 404)
         // A receiver that nobody comes to.
-        let idle = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
-        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        let idle = try pair.receiver(second)
         #expect(try second.curl("PUT", "vm.create", pair.config()).status == 500)
         try second.put("vm.migration.cancel")
         #expect(try idle.reply().text.contains("cancelled"))
@@ -135,8 +133,7 @@ import Testing
         try first.put("vm.create", pair.config())
         try first.put("vm.boot")
         pair.expectProgress(first.evidence)
-        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
-        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        let receiver = try pair.receiver(second)
         let sender = try RawConnection(first.socket)
         // So slow a line that it does not end by itself.
         try sender.send(
@@ -196,52 +193,6 @@ import Testing
         #expect(try vmm.state() == "Running")
     }
 
-    /// Consoles and sockets whose directories the destination does not have: the check tells of all at once.
-    @Test func theCheckLooksAtConsolesAndSockets() throws {
-        let pair = try Pair("consoles")
-        let (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
-        let directory = pair.scratch.path("gone")
-        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
-        let more =
-            #","vsock":{"cid":5,"socket":"\#(directory)/vsock"},"debug_console":{"mode":"File","file":"\#(directory)/log"}"#
-        try first.put(
-            "vm.create",
-            pair.config(#""size":33554432"#, more, console: #"{"mode":"Socket","socket":"\#(directory)/console"}"#))
-        try first.put("vm.boot")
-        pair.expectProgress(first.evidence)
-        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
-        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
-        let target = #"{"destination_url":"unix:\#(pair.socket)"}"#
-        #expect(try first.expect(200, "PUT", "vm.migration.check", target).json.reasons.count == 0)
-        try FileManager.default.removeItem(atPath: directory)
-        try FileManager.default.removeItem(atPath: pair.serial)
-        try FileManager.default.createDirectory(atPath: pair.serial, withIntermediateDirectories: false)
-        let text = try first.expect(200, "PUT", "vm.migration.check", target).text
-        for field in ["$.vsock.socket", "$.debug_console.file", "$.console.socket", "$.serial.file"] {
-            #expect(text.contains("\(field): "), "\(text)")
-        }
-        #expect(try first.state() == "Running" && second.state() == nil)
-        _ = receiver
-    }
-
-    /// Who connects and says nothing keeps no source out.
-    @Test func silentCallersKeepNobodyOut() throws {
-        let pair = try Pair("silent")
-        let (first, second) = (try pair.boot(), try TestVMM(selfTest: nil))
-        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
-        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
-        let silent = try (0..<80).map { _ in try RawConnection(pair.socket) }
-        let target = #"{"destination_url":"unix:\#(pair.socket)","connections":3}"#
-        let began = ContinuousClock.now
-        #expect(try first.expect(200, "PUT", "vm.migration.check", target).json.reasons.count == 0)
-        try first.expect(204, "PUT", "vm.send-migration", target)
-        #expect(try receiver.reply().status == 204, "\(second.evidence)")
-        // Three of them had the source give up after 30 s.
-        #expect(began.duration(to: .now) < .seconds(25))
-        pair.expectProgress(second.evidence)
-        withExtendedLifetime(silent) {}
-    }
-
     /// The connection breaks at the commit: nobody runs, until a person says who.
     @Test(arguments: [UInt8(13), 14]) func aLostAnswerWaitsForAPersonsWord(_ kind: UInt8) throws {
         let pair = try Pair("unresolved")
@@ -251,8 +202,7 @@ import Testing
             "vm.create", pair.config(#""size":33554432"#, #","disks":[{"path":"\#(disk)","image_type":"Raw"}]"#))
         try first.put("vm.boot")
         pair.expectProgress(first.evidence)
-        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
-        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        let receiver = try pair.receiver(second)
         let line = try CuttingLine(pair.scratch.path("line"), to: pair.socket, at: kind)
         let target = #"{"destination_url":"unix:\#(pair.scratch.path("line"))"}"#
         let text = try first.expect(500, "PUT", "vm.send-migration", target).text
@@ -295,8 +245,7 @@ import Testing
             try first.put("vm.create", pair.config())
             try first.put("vm.boot")
             pair.expectProgress(first.evidence)
-            var receiver: Receiver? = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
-            #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+            var receiver: Receiver? = try pair.receiver(second)
             let sender = try RawConnection(first.socket)
             let slow = #""bandwidth":8388608,"downtime_ms":1,"auto_converge":false"#
             try sender.send("PUT", "vm.send-migration", #"{"destination_url":"unix:\#(pair.socket)",\#(slow)}"#)
@@ -330,8 +279,7 @@ import Testing
         try first.put("vm.create", pair.config())
         try first.put("vm.boot")
         pair.expectProgress(first.evidence)
-        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
-        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        let receiver = try pair.receiver(second)
         let sender = try RawConnection(first.socket)
         try sender.send(
             "PUT", "vm.send-migration", #"{"destination_url":"unix:\#(pair.socket)","bandwidth":33554432}"#)
@@ -375,8 +323,7 @@ import Testing
         let client = try UnixConnection.connect(path)
         for turn in 0..<3 {
             // The source has let go of it, and the destination says that it has it, which nobody hears.
-            let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)"}"#)
-            #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+            let receiver = try pair.receiver(second)
             let line = try CuttingLine(pair.scratch.path("line\(turn)"), to: pair.socket, at: 12)
             let target = #"{"destination_url":"unix:\#(pair.scratch.path("line\(turn)"))"}"#
             try first.expect(500, "PUT", "vm.send-migration", target)

@@ -10,8 +10,7 @@ extension MigrationTests {
     private func begin(
         _ pair: Pair, _ first: TestVMM, _ second: TestVMM, over path: String? = nil, _ more: String = ""
     ) throws -> (sender: RawConnection, receiver: Receiver) {
-        let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(pair.socket)","memory_mode":"Postcopy"}"#)
-        #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: pair.socket) })
+        let receiver = try pair.receiver(second, #","memory_mode":"Postcopy""#)
         let sender = try RawConnection(first.socket)
         let target = #""destination_url":"unix:\#(path ?? pair.socket)""#
         try sender.send("PUT", "vm.send-migration", #"{\#(target),"memory_mode":"Postcopy"\#(more)}"#)

@@ -13,8 +13,6 @@ import Testing
         return try runProcess(Command(try Built.swiftlet(), words), input: Array(input.utf8))
     }
 
-    private func lastBody(_ fake: FakeVMM) throws -> JSON { try JSON(parsing: #require(fake.requests.last).body) }
-
     @Test(arguments: [
         "boot", "delete", "nmi", "pause", "power-button", "reboot", "resume", "shutdown",
     ]) func actionsSendTheirRouteAndSayNothing(_ verb: String) throws {

@@ -73,10 +73,18 @@ extension MigrationTests {
             return vmm
         }
 
+        /// Has a process wait for the VM, which it does when this returns.
+        ///
+        /// - Parameter options: further members of the request: a comma and a member, again and again.
+        func receiver(_ vmm: TestVMM, _ options: String = "") throws -> Receiver {
+            let receiver = try Receiver(vmm, #"{"receiver_url":"unix:\#(socket)"\#(options)}"#)
+            #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: socket) })
+            return receiver
+        }
+
         /// Moves the VM from one process to the other.
         func move(_ first: TestVMM, _ second: TestVMM, _ options: String = "", status: Int = 204) throws {
-            let receiver = try Receiver(second, #"{"receiver_url":"unix:\#(socket)"}"#)
-            #expect(Deadline.seconds(10).wait { FileManager.default.fileExists(atPath: socket) })
+            let receiver = try receiver(second)
             // Everything answers meanwhile.
             #expect(try second.curl("GET", "vmm.ping").status == 200)
             #expect(try second.curl("GET", "vm.migration").json.state.string == "waiting")
