@@ -51,6 +51,9 @@ package final class DirtyRing: Sendable {
 }
 
 extension VMHandle {
+    /// The most entries that a dirty ring can have here; 0 where KVM has none. It tells the largest size in bytes.
+    package var dirtyRingLimit: Int { value(of: .dirtyRing) / DirtyRing.entrySize }
+
     /// Gives each vCPU that is made from now on a ring for the pages that it writes, in place of the dirty logs, for good
     /// (KVM_ENABLE_CAP of KVM_CAP_DIRTY_LOG_RING, api.rst 8.29). It comes before the first vCPU.
     ///

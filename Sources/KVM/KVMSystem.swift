@@ -38,9 +38,7 @@ package struct KVMSystem: ~Copyable, Sendable {
             let features = DirtyLogFeatures(rawValue: UInt64(value(of: .dirtyLogProtect)))
             return VMHandle(
                 FileDescriptor(owning: result), runAreaSize: runAreaSize,
-                dirtyLogFeatures: features.intersection([.manualProtection, .initiallySet]),
-                // The largest size in bytes.
-                dirtyRingLimit: value(of: .dirtyRing) / DirtyRing.entrySize)
+                dirtyLogFeatures: features.intersection([.manualProtection, .initiallySet]))
         }
     }
 

@@ -9,17 +9,12 @@ package final class VMHandle: Sendable {
     /// How this host's dirty logs can work.
     package let dirtyLogFeatures: DirtyLogFeatures
 
-    /// The most entries that a dirty ring can have here; 0 where KVM has none.
-    package let dirtyRingLimit: Int
     /// Entries of the dirty ring of each vCPU that is made; 0 for none.
     let ringEntries = Atomic<Int>(0)
 
-    init(
-        _ file: consuming FileDescriptor, runAreaSize: Int, dirtyLogFeatures: DirtyLogFeatures, dirtyRingLimit: Int
-    ) {
+    init(_ file: consuming FileDescriptor, runAreaSize: Int, dirtyLogFeatures: DirtyLogFeatures) {
         self.file = file
         (self.runAreaSize, self.dirtyLogFeatures) = (runAreaSize, dirtyLogFeatures)
-        self.dirtyRingLimit = dirtyRingLimit
     }
 
     /// The kernel's number of the VM's descriptor, for requests in this room.

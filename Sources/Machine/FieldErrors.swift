@@ -54,7 +54,7 @@ enum FieldErrors {
     private static func obstacle(_ path: String, _ field: String, socket: Bool) -> String? {
         let what = socket ? "a socket" : "a file"
         guard let kind = FileStatus.kind(at: path) else {
-            let directory = path.lastIndex(of: "/").map { path[..<$0].isEmpty ? "/" : String(path[..<$0]) } ?? "."
+            let directory = Directory.parent(of: path)
             guard FileStatus.kind(at: directory) == .directory else {
                 return "\(field): \(path): there is no directory \(directory); name \(what) in one that exists there"
             }

@@ -73,6 +73,7 @@ package final class DiskImage: Sendable {
     /// Looks whether an image could be opened: it is opened for reading only, and no lock is taken.
     ///
     /// - Parameter ignoringLock: whether it is no matter that another VM has the lock now.
+    /// - Returns: its length in bytes.
     /// - Throws: what `init` would find wrong with the file, apart from the right to write it.
     @discardableResult
     package static func check(_ options: DiskOptions, ignoringLock: Bool = false) throws(DiskError) -> UInt64 {

@@ -59,11 +59,13 @@ final class ArrivingMachine: MigrationSink {
             let plan = try Self.plan(parsed)
             let own = plan.memory.ranges.map { Hello.Region(address: $0.address, size: $0.size) }
             if own != hello.memory { reasons.append("the memory does not lie where the configuration says") }
-            let (ram, swap) = HostProbe.memory
-            if !hello.isLocal, plan.memory.ranges.reduce(0, { $0 + $1.size }) > ram &+ swap {
-                reasons.append("the guest has more memory than this host has RAM and swap space")
+            if !hello.isLocal {
+                let (ram, swap) = HostProbe.memory
+                if plan.memory.ranges.reduce(0, { $0 + $1.size }) > ram &+ swap {
+                    reasons.append("the guest has more memory than this host has RAM and swap space")
+                }
+                note { try FieldErrors.checkHugePages(plan) }
             }
-            if !hello.isLocal { note { try FieldErrors.checkHugePages(plan) } }
             reasons += obstacles(plan, hello)
             reasons += try ArrivingImages(parsed.config, plan, hello)?.obstacles() ?? []
             if hello.postcopy != nil { reasons += Self.obstaclesToPostcopy(plan) }

@@ -154,7 +154,8 @@ extension MigrationReceiver {
 
     /// Whoever calls, if it is this migration's source.
     private func callFromSource() -> FrameChannel? {
-        guard let connection = try? accept(within: 0, heeding: stop.ending), var channel = try? FrameChannel(connection)
+        guard let connection = try? listener.accept(within: 0, heeding: stop.ending),
+            var channel = try? FrameChannel(connection)
         else { return nil }
         do throws(MigrationError) {
             channel = try secured(connection, within: min(patience.connect, Self.greeting), heeding: stop.ending)

@@ -161,14 +161,6 @@ package final class MigrationReceiver {
         }
     }
 
-    func accept(within milliseconds: Int?, heeding event: EventFD? = nil) throws(MigrationError) -> StreamConnection {
-        do throws(StreamFault) {
-            return try listener.accept(within: milliseconds, heeding: event ?? stop.event)
-        } catch {
-            throw MigrationError(fault: error, "waiting for a connection at \(listener.address)")
-        }
-    }
-
     /// The frames of a connection, once the peer has shown who it is where it has to.
     ///
     /// - Parameters:
