@@ -160,11 +160,12 @@ private struct Machine {
             let hostTSC = HostTSC.now
             let state = try first.save(listed, hostTSC: hostTSC)
             let chips = try first.handle.saveInterruptChips()
-            // As a snapshot has it: through JSON.
+            // As a snapshot has it, through JSON; or as a migration does, packed.
             var document = StateDocument()
             try document.add(state, as: "vcpu0")
             try document.add(chips, as: "irqchip")
-            let read = try StateDocument(try document.encoded(), file: "state.json")
+            let coded = try round % 2 == 0 ? document.encoded() : document.packed()
+            let read = try StateDocument(coded, file: "state.json")
 
             let second = try Machine(system)
             try second.handle.restore(read.read(SavedInterruptChips.self, of: "irqchip"), "irqchip")

@@ -79,6 +79,45 @@ private struct Registers: BitwiseCopyable, Equatable {
         try back.checkAllRead()
     }
 
+    /// The packed form is the same document, with the bytes beside it.
+    @Test func whatIsPackedIsReadAgain() throws {
+        var document = StateDocument()
+        try document.add(timer, as: "timer0")
+        try document.add(PlainLamp(lit: true), as: "lamp")
+        let bytes = try document.packed()
+        #expect(Array(bytes.suffix(4)) == [0, 1, 254, 255] && !String(decoding: bytes, as: UTF8.self).contains("AAH"))
+        let back = try StateDocument(bytes, file: "it")
+        #expect(try back.read(Timer.self, of: "timer0") == timer)
+        #expect(try back.read(of: "lamp") == PlainLamp(lit: true))
+        try back.checkAllRead()
+    }
+
+    /// Whatever is cut off, added or changed: an error with words, or another document, and no trap.
+    @Test func damagedPackedStatesAreRefused() throws {
+        var document = StateDocument()
+        try document.add(timer, as: "timer0")
+        let bytes = try document.packed()
+        func read(_ bytes: [UInt8]) throws -> Timer { try StateDocument(bytes, file: "it").read(of: "timer0") }
+        for count in 0..<bytes.count {
+            let error = #expect(throws: SnapshotError.self) { try read(Array(bytes.prefix(count))) }
+            #expect(error?.file == "it" && error?.words.isEmpty == false)
+        }
+        #expect(throws: SnapshotError.self) { try read(bytes + [0]) }
+        for index in bytes.indices {
+            for value in [0, 1, 0x7F, 0x80, 0xFF] as [UInt8] where bytes[index] != value {
+                var other = bytes
+                other[index] = value
+                do { _ = try read(other) } catch { #expect(error is SnapshotError, "\(error)") }
+            }
+        }
+        // A part that is not there.
+        let state = #"{"channels":[],"divisor":1,"raw":9}"#
+        let text = #"{"format":1,"devices":{"timer0":{"kind":"timer","version":2,"state":\#(state)}}}"#
+        let forged = Array("SWST".utf8) + [UInt8(text.utf8.count), 0, 0, 0, 0, 0, 0, 0] + Array(text.utf8)
+        let error = #expect(throws: SnapshotError.self) { try read(forged) }
+        #expect(error?.description.contains("there is no part 9") == true, "\(error.debugDescription)")
+    }
+
     @Test func aBuiltDocumentIsReadWithoutJSON() throws {
         var document = StateDocument()
         try document.add(timer, as: "timer0")

@@ -1,3 +1,6 @@
+import Host
+import Snapshot
+
 /// A structure that is so many numbers in this order, and nothing else.
 package protocol NumberRow: Codable, Sendable, Equatable {
     /// How many.
@@ -18,13 +21,22 @@ package struct FlatNumbers<Row: NumberRow>: Codable, Sendable, Equatable {
 
     /// Also reads the list of structures with named members that was written before.
     package init(from decoder: any Decoder) throws {
-        let container = try decoder.singleValueContainer()
-        guard let numbers = try? container.decode([UInt64].self) else {
-            wrappedValue = try container.decode([Row].self)
-            return
-        }
         func damaged(_ words: String) -> DecodingError {
             .dataCorrupted(.init(codingPath: decoder.codingPath, debugDescription: words))
+        }
+        let numbers: [UInt64]
+        if PackedParts.of(decoder) != nil {
+            guard let values = ValueBytes.values(of: try RawBytes(from: decoder).bytes[...], as: UInt64.self) else {
+                throw damaged("the last of the numbers is not whole")
+            }
+            numbers = values
+        } else {
+            let container = try decoder.singleValueContainer()
+            guard let list = try? container.decode([UInt64].self) else {
+                wrappedValue = try container.decode([Row].self)
+                return
+            }
+            numbers = list
         }
         guard numbers.count % Row.width == 0 else {
             throw damaged("\(numbers.count) numbers, where \(Row.width) each belong together")
@@ -41,6 +53,7 @@ package struct FlatNumbers<Row: NumberRow>: Codable, Sendable, Equatable {
         var numbers: [UInt64] = []
         numbers.reserveCapacity(wrappedValue.count * Row.width)
         for row in wrappedValue { row.append(to: &numbers) }
+        if PackedParts.of(encoder) != nil { return try RawBytes(ValueBytes.of(all: numbers)).encode(to: encoder) }
         var container = encoder.singleValueContainer()
         try container.encode(numbers)
     }

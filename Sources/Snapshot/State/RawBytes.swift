@@ -1,7 +1,7 @@
 import FoundationEssentials
 import Host
 
-/// Bytes in a device's state, such as one of the kernel's structures: base64 in JSON.
+/// Bytes in a device's state, such as one of the kernel's structures: base64 in JSON, or beside it in the packed form.
 package struct RawBytes: Codable, Equatable, Sendable {
     /// The bytes.
     package let bytes: [UInt8]
@@ -41,6 +41,15 @@ package struct RawBytes: Codable, Equatable, Sendable {
     }
 
     package init(from decoder: any Decoder) throws {
+        if let parts = PackedParts.of(decoder) {
+            let index = try decoder.singleValueContainer().decode(Int.self)
+            guard let part = parts.part(index) else {
+                throw DecodingError.dataCorrupted(
+                    .init(codingPath: decoder.codingPath, debugDescription: "there is no part \(index)"))
+            }
+            bytes = part
+            return
+        }
         let text = try decoder.singleValueContainer().decode(String.self)
         guard let data = Data(base64Encoded: text) else {
             throw DecodingError.dataCorrupted(
@@ -51,6 +60,7 @@ package struct RawBytes: Codable, Equatable, Sendable {
 
     package func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
+        if let parts = PackedParts.of(encoder) { return try container.encode(parts.add(bytes)) }
         try container.encode(Data(bytes).base64EncodedString())
     }
 }

@@ -29,14 +29,16 @@ package struct StateDocument {
     /// An empty document to add states to.
     package init() { file = nil }
 
-    /// Reads a document.
+    /// Reads a document, in either form.
     ///
     /// - Parameter file: the path that the bytes are from, for errors.
     /// - Throws: ``SnapshotError`` where the bytes are no such document or are from the future.
     package init(_ bytes: [UInt8], file: String) throws(SnapshotError) {
         self.file = file
         do {
-            let document = try JSONDecoder().decode(Outer.self, from: Data(bytes))
+            let document: Outer =
+                PackedParts.isPacked(bytes)
+                ? try PackedParts.unpack(bytes) : try JSONDecoder().decode(Outer.self, from: Data(bytes))
             let known = 1...Self.format
             guard known ~= document.format else {
                 throw SnapshotError(
@@ -167,6 +169,14 @@ package struct StateDocument {
         do {
             return [UInt8](try encoder.encode(Written(sections: sections)))
         } catch {
+            throw DecodingFault(error).snapshotError(in: file)
+        }
+    }
+
+    /// The document in a form that is written and read in a fraction of the time, for a machine on its way: the same, but
+    /// bytes lie beside the JSON.
+    package func packed() throws(SnapshotError) -> [UInt8] {
+        do { return try PackedParts.pack(Written(sections: sections)) } catch {
             throw DecodingFault(error).snapshotError(in: file)
         }
     }
