@@ -2,7 +2,7 @@
 package struct Convergence: Equatable, Sendable {
     /// What comes next.
     package enum Verdict: Equatable, Sendable {
-        /// What is left fits into the downtime.
+        /// What is left fits into the downtime, and another round would not shorten that by much.
         case stop
         /// Another round, with the vCPUs held back by so many per cent.
         case another(throttle: Int)
@@ -17,9 +17,13 @@ package struct Convergence: Equatable, Sendable {
     private var throttle = 0
     /// Rounds in a row in which the guest wrote more than half of what went over.
     private var losses = 0
+    /// What was left after the last round, where that fitted into the downtime.
+    private var fitting: UInt64?
 
     /// Bytes that go over in no time worth measuring.
     static let little: UInt64 = 1 << 20
+    /// ms that nobody minds.
+    static let unnoticed: UInt64 = 5
     static let firstThrottle = 20, throttleStep = 10, lastThrottle = 99
 
     package init(downtime: UInt64, mayThrottle: Bool) { (self.downtime, self.mayThrottle) = (downtime, mayThrottle) }
@@ -47,7 +51,14 @@ package struct Convergence: Equatable, Sendable {
         } else if left <= Self.little {
             return .stop
         }
-        if let expected = self.time(for: left), expected <= downtime { return .stop }
+        if let expected = self.time(for: left), expected <= downtime {
+            // A round that leaves less than half is worth the time that it takes: all of them take less than what is left.
+            let shrinks = dirtyRate < rate / 2 && fitting.map { left < $0 / 2 } ?? true
+            guard shrinks, expected > Self.unnoticed, throttle == 0 else { return .stop }
+            fitting = left
+            return .another(throttle: 0)
+        }
+        fitting = nil
         losses = left > sent / 2 ? losses + 1 : 0
         if mayThrottle, losses >= 2 {
             losses = 0

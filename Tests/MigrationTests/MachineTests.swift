@@ -150,6 +150,19 @@ struct StateMachineTests {
         for _ in 0..<9 {
             #expect(free.judge(sent: 1 << 30, nanoseconds: 1_000_000_000, left: 1 << 30) == .another(throttle: 0))
         }
+        // A rest that would fit is sent again as long as that leaves less than half, and more than nobody minds.
+        var slow2 = Convergence(downtime: 300, mayThrottle: true)
+        let second: UInt64 = 1_000_000_000
+        #expect(slow2.judge(sent: 256 << 20, nanoseconds: 4 * second, left: 10 << 20) == .another(throttle: 0))
+        #expect(slow2.judge(sent: 10 << 20, nanoseconds: second * 10 / 64, left: 2 << 20) == .another(throttle: 0))
+        #expect(slow2.judge(sent: 2 << 20, nanoseconds: second * 2 / 64, left: 256 << 10) == .stop)
+        // Neither where the guest writes as fast as that, nor for ever, nor while it is held back.
+        var level = Convergence(downtime: 300, mayThrottle: true)
+        #expect(level.judge(sent: 256 << 20, nanoseconds: 4 * second, left: 10 << 20) == .another(throttle: 0))
+        #expect(level.judge(sent: 10 << 20, nanoseconds: second * 10 / 64, left: 6 << 20) == .stop)
+        var even = Convergence(downtime: 300, mayThrottle: true)
+        #expect(even.judge(sent: 15 << 20, nanoseconds: second, left: 4 << 20) == .another(throttle: 0))
+        #expect(even.judge(sent: 4 << 20, nanoseconds: second / 100, left: 3 << 20) == .stop)
         // What a peer or a clock may bring does not trap.
         var strange = Convergence(downtime: .max, mayThrottle: true)
         _ = strange.judge(sent: .max, nanoseconds: 0, left: .max)
