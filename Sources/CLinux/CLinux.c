@@ -5,6 +5,8 @@
 #include <linux/membarrier.h>
 #include <sys/sysinfo.h>
 
+_Static_assert(POLLRDHUP == 0x2000, "CL_POLLRDHUP");
+
 static void register_barrier(void) {
     (void)syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 }

@@ -4,6 +4,8 @@
 package protocol ByteStream: AnyObject, Sendable {
     /// The descriptors that came with the bytes, in their order; none where the stream carries none.
     var descriptors: ReceivedDescriptors { get }
+    /// The socket, to wait for its end.
+    var raw: Int32 { get }
     /// Whether something waits to be received, the stream's end included.
     var hasInput: Bool { get }
 

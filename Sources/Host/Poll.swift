@@ -6,11 +6,14 @@ package struct PollEntry: Sendable {
     package let descriptor: Int32
     /// Wait until it can be read, or written.
     package let forReading: Bool, forWriting: Bool
+    /// Wait until its peer has ended it, whatever is still to be read.
+    package let forEnd: Bool
     /// What came of it.
     package var isReadable = false, isWritable = false, isHungUp = false
 
-    package init(_ descriptor: Int32, forReading: Bool = false, forWriting: Bool = false) {
+    package init(_ descriptor: Int32, forReading: Bool = false, forWriting: Bool = false, forEnd: Bool = false) {
         (self.descriptor, self.forReading, self.forWriting) = (descriptor, forReading, forWriting)
+        self.forEnd = forEnd
     }
 
     /// Waits until a descriptor can be read, or its other end is gone.
@@ -29,7 +32,9 @@ package struct PollEntry: Sendable {
         var list = entries.map { entry in
             pollfd(
                 fd: entry.descriptor,
-                events: Int16((entry.forReading ? POLLIN : 0) | (entry.forWriting ? POLLOUT : 0)), revents: 0)
+                events: Int16(
+                    (entry.forReading ? POLLIN : 0) | (entry.forWriting ? POLLOUT : 0)
+                        | (entry.forEnd ? CL_POLLRDHUP : 0)), revents: 0)
         }
         // SAFETY: poll reads and writes the elements of the array, which outlives the call.
         let ready = unsafe list.withUnsafeMutableBufferPointer {
@@ -39,7 +44,7 @@ package struct PollEntry: Sendable {
             let bits = ready > 0 ? Int32(result.revents) : 0
             entries[index].isReadable = bits & (POLLIN | POLLHUP | POLLERR) != 0 && entries[index].forReading
             entries[index].isWritable = bits & (POLLOUT | POLLERR) != 0 && entries[index].forWriting
-            entries[index].isHungUp = bits & (POLLHUP | POLLERR | POLLNVAL) != 0
+            entries[index].isHungUp = bits & (POLLHUP | POLLERR | POLLNVAL | CL_POLLRDHUP) != 0
         }
     }
 }

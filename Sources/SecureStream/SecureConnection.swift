@@ -27,6 +27,7 @@ package final class SecureConnection: ByteStream {
         state = Mutex(State(engine: engine))
     }
 
+    package var raw: Int32 { line.raw }
     /// None comes beside bytes that are encrypted.
     package let descriptors = ReceivedDescriptors()
 

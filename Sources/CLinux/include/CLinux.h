@@ -139,6 +139,7 @@ static const unsigned long CL_TUNGETIFF = TUNGETIFF;
 static const unsigned long CL_TIOCGWINSZ = TIOCGWINSZ;
 static const unsigned long CL_TIOCSWINSZ = TIOCSWINSZ;
 static const unsigned CL_EPOLLET = EPOLLET;
+static const int CL_POLLRDHUP = 0x2000;
 
 // KVM_IRQ_LINE; its structure's anonymous union is no plain value in Swift.
 static inline int cl_kvm_irq_line(int vm, uint32_t gsi, uint32_t level) {

@@ -21,8 +21,9 @@ struct Callers {
     /// - Parameters:
     ///   - milliseconds: how long at most; nil for ever.
     ///   - stop: ends the waiting while its counter is above zero.
+    ///   - first: the stream that others are to come for, whose end ends it; nil for none.
     mutating func next(
-        within milliseconds: Int?, heeding stop: EventFD
+        within milliseconds: Int?, heeding stop: EventFD, besides first: (any ByteStream)? = nil
     ) throws(MigrationError) -> StreamConnection {
         let time = TimeLeft(milliseconds)
         while true {
@@ -32,14 +33,18 @@ struct Callers {
             }
             var left = time.milliseconds
             if left == 0 { throw failed(.timeUp) }
-            if let first = silent.first {
-                let rest = Int((first.until &- min(HostClock.monotonic, first.until)) / 1_000_000) + 1
+            if let oldest = silent.first {
+                let rest = Int((oldest.until &- min(HostClock.monotonic, oldest.until)) / 1_000_000) + 1
                 left = min(left ?? rest, rest)
             }
             var entries = [PollEntry(listener.raw, forReading: true), PollEntry(stop.raw, forReading: true)]
             entries += silent.map { PollEntry($0.connection.raw, forReading: true) }
+            if let first { entries.append(PollEntry(first.raw, forEnd: true)) }
             PollEntry.wait(&entries, timeout: left.map { Int32(clamping: $0) } ?? -1)
             if entries[1].isReadable { throw failed(.cancelled) }
+            if first != nil, entries[entries.count - 1].isHungUp {
+                throw MigrationError(.connection, "the peer ended it before all of its streams were here")
+            }
             if entries[0].isReadable { try accept() }
         }
     }

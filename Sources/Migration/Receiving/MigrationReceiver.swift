@@ -198,7 +198,8 @@ package final class MigrationReceiver {
         while !missing.isEmpty {
             let now = HostClock.monotonic
             guard now < deadline else { throw MigrationError(.connection, "the peer's further streams did not come") }
-            let connection = try callers.next(within: Int((deadline - now) / 1_000_000), heeding: stop.event)
+            let connection = try callers.next(
+                within: Int((deadline - now) / 1_000_000), heeding: stop.event, besides: channels[0].connection)
             do throws(MigrationError) {
                 let channel = try secured(connection)
                 let frame = try channel.receive(within: patience.connect, heeding: stop.event)
