@@ -61,6 +61,28 @@ int cl_set_affinity(pthread_t thread, const void *words, size_t bytes) {
     return pthread_setaffinity_np(thread, bytes, (const cpu_set_t *)words);
 }
 
+// struct sched_attr in its first version (sched_setattr(2)): its header does not go with the C library's own.
+struct scheduling {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+};
+
+int cl_set_slice(uint64_t nanoseconds) {
+    struct scheduling attributes;
+    memset(&attributes, 0, sizeof attributes);
+    long result = syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0);
+    // A real-time policy has no such turns.
+    if (result == 0 && (attributes.policy == SCHED_OTHER || attributes.policy == SCHED_BATCH)) {
+        attributes.flags = 0;
+        attributes.runtime = nanoseconds;
+        result = syscall(SYS_sched_setattr, 0, &attributes, 0);
+    }
+    return (int)cl_result(result);
+}
+
 int cl_name_thread(pthread_t thread, const char *name) { return pthread_setname_np(thread, name); }
 
 int cl_host_memory(uint64_t *ram, uint64_t *swap) {

@@ -111,6 +111,19 @@ package func yieldPrecedence(steps: Int32) {
     _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, now + steps)
 }
 
+/// How long the calling thread's turns on a busy processor are to be. Its share of the processor stays what it is: one that
+/// takes long turns waits for them, and gives way at once to those that wake up and want shorter ones. Kernels before 6.12
+/// know no such wish, and nothing changes there.
+package enum Turns: Sendable {
+    /// For who has much to do, beside guests who have not.
+    case long
+    /// For who has little to do, for which a guest waits.
+    case short
+
+    /// Asks for them.
+    package func take() { _ = cl_set_slice(self == .long ? 100_000_000 : 100_000) }
+}
+
 /// The signal that interrupts a vCPU thread: its handler does nothing.
 package enum KickSignal {
     /// The signal's number.

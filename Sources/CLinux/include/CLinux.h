@@ -152,6 +152,10 @@ static inline uint8_t *cl_kvm_immediate_exit(struct kvm_run *run) { return &run-
 
 // Runs a thread on the processors whose bits are set in `words`; an error number, or 0.
 int cl_set_affinity(pthread_t thread, const void *words, size_t bytes);
+
+// Asks for turns of the calling thread on a busy processor that are so long (sched_setattr(2), sched_runtime of a thread
+// without a real-time policy: Linux 6.12).
+int cl_set_slice(uint64_t nanoseconds);
 // Names another thread, at most 15 bytes; an error number, or 0. It needs /proc.
 int cl_name_thread(pthread_t thread, const char *name);
 

@@ -42,7 +42,11 @@ final class PostcopyLine: Sendable {
     /// Begins to take frames, and asks for the pages that are waited for.
     func begin() throws(MigrationError) {
         do throws(HostError) {
-            let reader = try Thread("migrate") { [self] in read() }
+            let reader = try Thread("migrate") { [self] in
+                // The guest waits for pages.
+                Turns.short.take()
+                read()
+            }
             thread.withLock { $0 = reader }
         } catch {
             throw MigrationError(.machine, "\(error)")

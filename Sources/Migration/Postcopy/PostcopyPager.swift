@@ -60,7 +60,10 @@ package final class PostcopyPager: GuestPaging {
             zeroes = isHuge ? try ScratchMemory(count: PagesHead.chunkSize) : nil
             // Closing the descriptor ends what is registered where a later one is refused.
             for region in target.regions { try faulted.register(region.host, isShared: target.isShared) }
-            let server = try Thread("pager") { [self] in serve() }
+            let server = try Thread("pager") { [self] in
+                Turns.short.take()
+                serve()
+            }
             thread.withLock { $0 = server }
         } catch {
             throw MigrationError(.machine, "the memory cannot follow the machine (memory_mode Postcopy): \(error)")

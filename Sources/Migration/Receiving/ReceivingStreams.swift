@@ -32,7 +32,11 @@ final class ReceivingStreams: Sendable {
             news = try EventFD()
             var started: [Thread] = []
             for index in channels.indices {
-                started.append(try Thread("migrate\(index + 1)") { [self] in serve(index) })
+                started.append(
+                    try Thread("migrate\(index + 1)") { [self] in
+                        Turns.long.take()
+                        serve(index)
+                    })
             }
             threads.withLock { $0 = started }
         } catch {

@@ -26,6 +26,7 @@ enum StreamWork {
         let shared = Shared()
         let body: @Sendable (Int) -> Void = { index in
             let channel = channels[index]
+            if !isShort { Turns.long.take() }
             var own = state(index)
             do throws(MigrationError) {
                 while shared.failure.withLock({ $0 == nil }) {
