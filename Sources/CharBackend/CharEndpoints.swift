@@ -182,9 +182,10 @@ final class SocketEndpoint: CharEndpoint {
     }
     private let client = Mutex<Client?>(nil)
 
-    init(path: String) throws(HostError) {
+    /// - Parameter isStandby: whether nobody is to listen before `takeBack`.
+    init(path: String, isStandby: Bool = false) throws(HostError) {
         self.path = path
-        socket = Mutex(try UnixListener(path: path))
+        socket = Mutex(isStandby ? nil : try UnixListener(path: path))
     }
 
     private var current: Client? { client.withLock { $0 } }

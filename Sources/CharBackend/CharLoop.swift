@@ -53,15 +53,19 @@ package final class CharLoop: Sendable {
 
     /// Opens a backend.
     ///
-    /// - Parameter goesOn: whether a file keeps what is in it, since the guest's output so far is there.
-    package func open(_ mode: CharMode, goesOn: Bool = false) throws(HostError) -> Opened {
+    /// - Parameters:
+    ///   - goesOn: whether a file keeps what is in it, since the guest's output so far is there.
+    ///   - isStandby: whether a socket's path is another process's until `takeBack`.
+    package func open(
+        _ mode: CharMode, goesOn: Bool = false, isStandby: Bool = false
+    ) throws(HostError) -> Opened {
         let endpoint: any CharEndpoint
         var path: String?
         switch mode {
         case .null: endpoint = NullEndpoint()
         case .tty: endpoint = try TtyEndpoint(onQuit: onQuit)
         case .file(let name): endpoint = try FileEndpoint(path: name, goesOn: goesOn, report: report)
-        case .socket(let name): endpoint = try SocketEndpoint(path: name)
+        case .socket(let name): endpoint = try SocketEndpoint(path: name, isStandby: isStandby)
         case .pty:
             let pty = try PtyEndpoint()
             path = pty.path

@@ -28,9 +28,10 @@ package final class Backends: Sendable {
     ///   - selfTest: the image of the self-test guest, asked for when the plan boots it.
     ///   - lines: the consoles of the same plan, open.
     ///   - isRestored: whether the guest goes on from a snapshot: its payload is then for a reboot alone and may be gone.
+    ///   - isStandby: whether another process still has what one alone can have: that comes with `takeBack`.
     init(
         _ plan: MachinePlan, selfTest: SelfTestGuest, lines: ConsoleBackends, taps: [String: AdoptedTaps] = [:],
-        isRestored: Bool = false
+        isRestored: Bool = false, isStandby: Bool = false
     ) throws {
         try FieldErrors.provideFiles(plan)
         self.lines = lines
@@ -41,7 +42,7 @@ package final class Backends: Sendable {
             opened = .failure(error)
         }
         devices = Mutex(Devices(plan: plan))
-        for device in plan.devices { try open(device, taps[device.id]) }
+        for device in plan.devices { try open(device, taps[device.id], isStandby: isStandby) }
     }
 
     /// What is booted.
@@ -64,16 +65,16 @@ package final class Backends: Sendable {
         devices.withLock { $0.plan = $0.plan.with(device) }
     }
 
-    private func open(_ device: PlannedDevice, _ taps: AdoptedTaps?) throws {
+    private func open(_ device: PlannedDevice, _ taps: AdoptedTaps?, isStandby: Bool = false) throws {
         switch device.kind {
         case .block(let options, _):
-            let image = try DiskImage(options)
+            let image = try DiskImage(options, isStandby: isStandby)
             devices.withLock { $0.disks[device.id] = image }
         case .net(let settings):
-            let backend = try taps.map { try NetBackend(settings, $0) } ?? NetBackend(settings)
+            let backend = try taps.map { try NetBackend(settings, $0) } ?? NetBackend(settings, isStandby: isStandby)
             devices.withLock { $0.nets[device.id] = backend }
         case .vsock(let settings):
-            let backend = try FieldErrors.openVsock(settings)
+            let backend = try FieldErrors.openVsock(settings, isStandby: isStandby)
             devices.withLock { $0.vsocks[device.id] = backend }
         case .entropy(let source): try FieldErrors.checkEntropy(source)
         case .console: break

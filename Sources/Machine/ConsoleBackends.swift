@@ -26,15 +26,17 @@ package final class ConsoleBackends: Sendable {
 
     /// Opens the lines that the plan names.
     ///
-    /// - Parameter goesOn: whether files keep what is in them: the guest's output so far is there.
+    /// - Parameters:
+    ///   - goesOn: whether files keep what is in them: the guest's output so far is there.
+    ///   - isStandby: whether another process still has the sockets' paths: nobody listens there before `takeBack`.
     /// - Throws: `MachineError` with the section's field; nothing stays open then.
-    init(_ plan: MachinePlan, _ events: Events, goesOn: Bool = false) throws {
+    init(_ plan: MachinePlan, _ events: Events, goesOn: Bool = false, isStandby: Bool = false) throws {
         let loop = try CharLoop(report: events.report, onQuit: events.quit)
         var terminals: [String: String] = [:]
         var files: [CharPort] = []
         func open(_ mode: CharMode, _ name: String) throws -> CharPort {
             let opened: CharLoop.Opened
-            do throws(HostError) { opened = try loop.open(mode, goesOn: goesOn) } catch {
+            do throws(HostError) { opened = try loop.open(mode, goesOn: goesOn, isStandby: isStandby) } catch {
                 throw FieldErrors.console(name, mode, error)
             }
             if let path = opened.ptyPath { terminals[name] = path }

@@ -25,9 +25,9 @@ enum FieldErrors {
     }
 
     /// Opens the listening socket of a vsock device.
-    static func openVsock(_ settings: VsockSettings) throws(MachineError) -> VsockBackend {
+    static func openVsock(_ settings: VsockSettings, isStandby: Bool = false) throws(MachineError) -> VsockBackend {
         do throws(HostError) {
-            return try VsockBackend(settings)
+            return try VsockBackend(settings, isStandby: isStandby)
         } catch {
             let advice =
                 switch error.errno {

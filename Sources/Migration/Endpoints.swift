@@ -24,7 +24,15 @@ package protocol MigrationSource: AnyObject, Sendable {
     func throttle(_ percent: Int)
     /// Has it stand still, and finishes what its devices have begun.
     func pause() throws(MigrationError)
-    /// All that it is but its memory.
+    /// What of it stays as it is until it stops; nil for nothing that helps.
+    func outline() throws(MigrationError) -> [UInt8]?
+    /// Does once what is to be done fast when the machine stands still: code and data are in the processor's caches then.
+    func rehearse()
+    /// Begins to take all that it is but its memory; it stands still.
+    ///
+    /// - Parameter packed: whether the destination reads the packed form.
+    func beginState(packed: Bool)
+    /// What was begun so.
     func state() throws(MigrationError) -> [UInt8]
     /// Lets go of the disks and interfaces, for the destination to take.
     func release() throws(MigrationError)
@@ -42,6 +50,11 @@ package protocol MigrationSink: AnyObject, Sendable {
     func reasonsAgainst(_ hello: Hello) -> [String]
     /// Makes room for its memory, which holds zeroes, or is what the descriptor has.
     func prepare(_ hello: Hello, memory: consuming ReceivedMemory?) throws(MigrationError) -> [MemoryRegion]
+    /// Begins to make the machine, without its state and what the source still has, so that its guest does not wait for that
+    /// later. It is behind `prepare`, and nothing is lost where it comes to nothing.
+    func standBy(_ outline: [UInt8])
+    /// Waits for that, if it was begun, and does once more what is to be done fast when the guest waits for it.
+    func rehearse()
     /// The images of its disks, where they come along: there from `prepare` on.
     var disks: ArrivingDisks? { get }
     /// Takes its state, and checks it.
@@ -76,8 +89,13 @@ package protocol PostcopySink: AnyObject, Sendable {
 
 extension MigrationSource {
     package var mirror: (any MirrorSource)? { nil }
+    package func outline() throws(MigrationError) -> [UInt8]? { nil }
+    package func rehearse() {}
+    package func beginState(packed: Bool) {}
 }
 
 extension MigrationSink {
     package var disks: ArrivingDisks? { nil }
+    package func standBy(_ outline: [UInt8]) {}
+    package func rehearse() {}
 }

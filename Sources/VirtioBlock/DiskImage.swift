@@ -47,6 +47,8 @@ package final class DiskImage: Sendable {
     package var size: UInt64 { currentSize.load(ordering: .acquiring) }
     let currentSize: Atomic<UInt64>
     let geometry: DiskGeometry
+    /// Whether it was opened while another process had it. Ordering: nothing is ordered by it.
+    private let isYetToBeRead: Atomic<Bool>
     /// What was written, while a copy is made of the image.
     let written = WrittenBlocks()
     var isBlockDevice: Bool { geometry.isBlockDevice }
@@ -56,11 +58,17 @@ package final class DiskImage: Sendable {
 
     /// Opens the image and takes its lock: shared for reading only, else exclusive, so that two VMs cannot write one
     /// image. The lock belongs to the open file, whoever else in this process opens it (fcntl(2), F_OFD_SETLK).
-    package init(_ options: DiskOptions) throws(DiskError) {
+    ///
+    /// - Parameter isStandby: whether another process still has the lock: it comes with `takeBack`, and nothing of the image
+    ///   is read before that.
+    package init(_ options: DiskOptions, isStandby: Bool = false) throws(DiskError) {
         let opened = try Self.open(options, options.readOnly ? O_RDONLY : O_RDWR)
         let geometry = try DiskGeometry(opened.file, options)
-        try Self.lock(opened.file, options)
-        if !options.declaredRaw { try Self.refuseOtherFormats(opened.file, options) }
+        if !isStandby {
+            try Self.lock(opened.file, options)
+            if !options.declaredRaw { try Self.refuseOtherFormats(opened.file, options) }
+        }
+        isYetToBeRead = Atomic(isStandby)
         currentSize = Atomic(geometry.size)
         self.geometry = geometry
         self.options = options
@@ -104,7 +112,17 @@ package final class DiskImage: Sendable {
     /// Takes the lock again.
     ///
     /// - Throws: when another process has it.
-    package func takeBack() throws(DiskError) { try Self.lock(file, options) }
+    package func takeBack() throws(DiskError) {
+        try Self.lock(file, options)
+        guard isYetToBeRead.exchange(false, ordering: .relaxed) else { return }
+        // The look at another's image, before it was opened, has left its beginning in this host's cache: by now that may be
+        // the past, where the image is on another host.
+        _ = posix_fadvise(file.raw, 0, Self.lookedAt, POSIX_FADV_DONTNEED)
+        if !options.declaredRaw { try Self.refuseOtherFormats(file, options) }
+    }
+
+    /// More bytes than the kernel reads ahead of a look at the first sector.
+    private static let lookedAt = 4 << 20
 
     private static func open(_ options: DiskOptions, _ access: Int32) throws(DiskError) -> OpenImage {
         do throws(HostError) {

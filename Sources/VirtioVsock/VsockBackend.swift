@@ -34,12 +34,13 @@ package final class VsockBackend: Sendable {
     ///
     /// - Throws: `EADDRINUSE` when somebody listens there or the file is no socket, `ENAMETOOLONG`, `ENOENT` where the
     ///   directory is missing, and whatever else keeps a socket from being made.
-    package init(_ settings: VsockSettings) throws(HostError) {
+    /// - Parameter isStandby: whether nobody is to listen before `reopen`.
+    package init(_ settings: VsockSettings, isStandby: Bool = false) throws(HostError) {
         let files = OpenFileLimit.raise(to: settings.streamLimit + Self.otherDescriptors)
         var settings = settings
         settings.streamLimit = min(settings.streamLimit, max(files - Self.otherDescriptors, 16))
         self.settings = settings
-        listener = Mutex(try UnixListener(path: settings.socket, backlog: 256))
+        listener = Mutex(isStandby ? nil : try UnixListener(path: settings.socket, backlog: 256))
     }
 
     /// Closes the listening socket and removes its file; connections that are open stay.

@@ -23,7 +23,9 @@ import Testing
         try first.put("vm.create", pair.config(memory, more))
         try first.put("vm.boot")
         var times: [Int] = []
+        let standsBy = "the machine stands by"
         for turn in 0..<6 {
+            let before = second.log.ranges(of: standsBy).count
             pair.expectProgress(first.evidence)
             try pair.move(first, second, options)
             #expect(try second.state() == "Running", "\(second.evidence)")
@@ -31,6 +33,8 @@ import Testing
             let there = try first.expect(200, "GET", "vm.migration").json
             #expect(there.state.string == "moved" && there.owner.string == "destination")
             times.append(there.downtime_ms.int ?? -1)
+            // It was made while the guest still ran here.
+            #expect(second.log.ranges(of: standsBy).count == before + 1 && !second.log.contains("no use"))
             let here = try second.expect(200, "GET", "vm.migration").json
             #expect(here.token.string == there.token.string && here.owner.string == "destination")
             pair.expectProgress("turn \(turn): \(second.evidence)")
@@ -66,6 +70,23 @@ import Testing
         }
         #expect(pair.count != nil)
         withExtendedLifetime(reserved) {}
+    }
+
+    /// Where somebody would notice a machine that is made ahead, it is made when its state is there.
+    @Test func whatIsNoticedIsMadeLate() throws {
+        let pair = try Pair("late")
+        let (first, second) = (try TestVMM(selfTest: nil), try TestVMM(selfTest: nil))
+        try first.put("vm.create", pair.config())
+        try first.put("vm.boot")
+        pair.expectProgress(first.evidence)
+        let receiver = try pair.receiver(second)
+        try FileManager.default.removeItem(atPath: pair.serial)
+        try first.put("vm.send-migration", #"{"destination_url":"unix:\#(pair.socket)"}"#)
+        #expect(try receiver.reply().status == 204)
+        #expect(try second.state() == "Running")
+        #expect(second.log.contains("is not made ahead") && !second.log.contains("stands by"))
+        let writes = Deadline.seconds(10).wait { (FileManager.default.contents(atPath: pair.serial)?.count ?? 0) > 100 }
+        #expect(writes, "\(second.evidence)")
     }
 
     @Test func aPausedVMStaysPaused() throws {
@@ -143,6 +164,9 @@ import Testing
             Deadline.seconds(10).wait {
                 (try? first.curl("GET", "vm.migration").json.state.string) == "copying"
             })
+        // Nobody sees what stands by there.
+        #expect(Deadline.seconds(10).wait { second.threads.contains("vcpu0") }, "\(second.evidence)")
+        #expect(try second.state() == nil)
         // What would change the machine has to wait.
         let refused = try first.expect(500, "PUT", "vm.pause").text
         #expect(refused.contains("vm.migration.cancel"))
@@ -151,6 +175,7 @@ import Testing
         #expect(try sender.reply().text.contains("cancelled"))
         #expect(try receiver.reply().status == 500)
         #expect(try first.state() == "Running" && second.state() == nil)
+        #expect(!second.threads.contains("vcpu0"), "\(second.threads)")
         pair.expectProgress(first.evidence)
         try pair.move(first, second)
         pair.expectProgress(second.evidence)

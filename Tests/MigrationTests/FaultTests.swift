@@ -1,4 +1,5 @@
 import Host
+import Synchronization
 import TestSupport
 import Testing
 
@@ -19,6 +20,89 @@ import Testing
         #expect(report.round >= 2 && report.bytes > 170 * 4096 && report.zeroPages > 0 && report.downtime != nil)
         #expect(move.sinkReport.state == "running" && move.sinkReport.pages == report.pages)
         #expect(move.sinkReport.token == move.source.hello.token)
+        // What the machine was while it ran came before its state, which is packed then.
+        #expect(move.sink.outline == Array("the outline".utf8) && move.source.packs.withLock { $0 } == true)
+    }
+
+    /// A destination of a version that knows of no outlines and no packed states gets neither.
+    @Test func anOlderDestinationGetsWhatItKnows() throws {
+        let scratch = try ScratchDirectory("older")
+        let listener = try StreamListener(.unix(scratch.path("there")))
+        let kinds = Mutex<[FrameKind]>([])
+        let thread = try Thread("older") {
+            guard let connection = try? listener.accept(within: 10_000, heeding: nil),
+                let channel = try? FrameChannel(connection)
+            else { return }
+            while let frame = try? channel.receive(within: 10_000) {
+                kinds.withLock { $0.append(frame.kind) }
+                switch frame.kind {
+                case .hello: try? channel.send(.welcome, Array(#"{"format":1}"#.utf8), within: 10_000)
+                case .roundEnd where frame.payload[4] == 0:
+                    try? channel.send(.roundDone, Array(frame.payload[0..<4]) + [0, 0, 0, 0], within: 10_000)
+                case .state: try? channel.send(.ready, within: 10_000)
+                case .release: try? channel.send(.prepared, within: 10_000)
+                case .commit: try? channel.send(.committed, within: 10_000)
+                default: break
+                }
+            }
+        }
+        let source = try FakeSource(Ledger())
+        let progress = MigrationProgress(.init(.source, token: "", peer: "", state: "connecting"))
+        let outcome = MigrationSender(SenderOptions(listener.address), source, progress, try MigrationStop()).run()
+        thread.join()
+        #expect(outcome == .moved, "\(outcome)")
+        #expect(source.packs.withLock { $0 } == false)
+        kinds.withLock { kinds in #expect(kinds.contains(.state) && !kinds.contains(.outline), "\(kinds)") }
+    }
+
+    /// A source that dies while its further streams are awaited is noticed at once, though frames of its are still unread.
+    @Test func aSourceThatDiesBeforeItsStreamsAreHereIsNoticed() throws {
+        let scratch = try ScratchDirectory("streams")
+        let listener = try StreamListener(.unix(scratch.path("there")))
+        let address = listener.address
+        let sink = try FakeSink(Ledger())
+        var hello = try FakeSource(Ledger()).hello
+        hello.connections = 3
+        let bytes = hello.bytes
+        let sender = try Thread("sender") {
+            guard let connection = try? StreamConnection.connect(address, within: 10_000, heeding: nil),
+                let channel = try? FrameChannel(connection)
+            else { return }
+            try? channel.send(.hello, bytes, within: 10_000)
+            _ = try? channel.receive(within: 10_000)
+            try? channel.send(.breath, within: 10_000)
+        }
+        let progress = MigrationProgress(.init(.destination, token: "", peer: "", state: "waiting"))
+        let began = ContinuousClock.now
+        let receiver = MigrationReceiver(listener, sink, progress, try MigrationStop())
+        guard case .failed(let error) = receiver.run() else { throw MigrationError(.invalid, "it came") }
+        sender.join()
+        #expect(error.description.contains("before all of its streams were here"), "\(error)")
+        #expect(began.duration(to: .now) < .seconds(15))
+    }
+
+    /// An outline has its place: once, behind the room for the memory.
+    @Test func aSecondOutlineIsRefused() throws {
+        let scratch = try ScratchDirectory("outlines")
+        let listener = try StreamListener(.unix(scratch.path("there")))
+        let address = listener.address
+        let ledger = Ledger()
+        let sink = try FakeSink(ledger)
+        let hello = try FakeSource(ledger).hello
+        let sender = try Thread("sender") {
+            guard let connection = try? StreamConnection.connect(address, within: 10_000, heeding: nil),
+                let channel = try? FrameChannel(connection)
+            else { return }
+            try? channel.send(.hello, hello.bytes, within: 10_000)
+            _ = try? channel.receive(within: 10_000)
+            for _ in 0..<2 { try? channel.send(.outline, [1], within: 10_000) }
+            _ = try? channel.receive(within: 10_000)
+        }
+        let progress = MigrationProgress(.init(.destination, token: "", peer: "", state: "waiting"))
+        let receiver = MigrationReceiver(listener, sink, progress, try MigrationStop())
+        guard case .failed(let error) = receiver.run() else { throw MigrationError(.invalid, "it came") }
+        sender.join()
+        #expect(error.description.contains("a second one"), "\(error)")
     }
 
     @Test(arguments: LineFault.allCases) func noFrameMatters(_ fault: LineFault) throws {

@@ -104,6 +104,8 @@ final class FakeSource: MigrationSource {
     private let guest: Mutex<State>
     let hello: Hello
     let ended = Mutex(false)
+    /// Whether it was asked for its state in packed form; nil before it was asked at all.
+    let packs = Mutex<Bool?>(nil)
     private let readingTime: Int
     private let disks: FakeDisks?
     var mirror: (any MirrorSource)? { disks }
@@ -200,6 +202,13 @@ final class FakeSource: MigrationSource {
         ledger.source(runs: false)
     }
 
+    func outline() throws(MigrationError) -> [UInt8]? {
+        try steps.take("outline")
+        return Array("the outline".utf8)
+    }
+
+    func beginState(packed: Bool) { packs.withLock { $0 = packed } }
+
     func state() throws(MigrationError) -> [UInt8] {
         try steps.take("state")
         return Array("the state".utf8)
@@ -227,7 +236,7 @@ final class FakeSink: MigrationSink {
     /// Where the images of disks go that come along.
     let directory: String?
     private struct State {
-        var state: [UInt8]?
+        var state: [UInt8]?, outline: [UInt8]?
         var isBuilt = false
         var disks: ArrivingDisks?
     }
@@ -250,6 +259,8 @@ final class FakeSink: MigrationSink {
         }
         return memory.regions
     }
+
+    func standBy(_ outline: [UInt8]) { held.withLock { $0.outline = outline } }
 
     func load(_ state: [UInt8]) throws(MigrationError) {
         try steps.take("load")
@@ -275,4 +286,5 @@ final class FakeSink: MigrationSink {
     }
 
     var state: [UInt8]? { held.withLock { $0.state } }
+    var outline: [UInt8]? { held.withLock { $0.outline } }
 }

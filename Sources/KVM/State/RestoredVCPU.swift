@@ -26,7 +26,8 @@ extension VCPUHandle {
         try step("\(at).cpuid") { () throws(KVMError) in
             // What KVM takes at most (KVM_MAX_CPUID_ENTRIES).
             guard saved.cpuid.count <= 256 else { throw .exhausted("CPUID leaves", limit: 256) }
-            try setCPUID(saved.cpuid)
+            // It may have been told before.
+            if cpuid != saved.cpuid { try setCPUID(saved.cpuid) }
         }
         try step("\(at).tscKilohertz") { () throws(KVMError) in try setFrequency(saved.tscKilohertz) }
         try step("\(at).multiprocessor") { () throws(KVMError) in
@@ -89,9 +90,12 @@ extension VCPUHandle {
             guard saved.count <= 4096 else { throw .exhausted("MSRs", limit: 4096) }
             let own = try readableMSRs(saved.map(\.index))
             let values = Dictionary(own.map { ($0.index, $0.value) }, uniquingKeysWith: { first, _ in first })
-            for register in saved where values[register.index] != register.value {
-                if values[register.index] == nil, register.value == 0 { continue }
-                try setMSRs([register])
+            var different = saved.filter { register in
+                values[register.index] != register.value && (values[register.index] != nil || register.value != 0)
+            }[...]
+            while !different.isEmpty {
+                try setMSRs(Array(different.prefix(Self.msrsAtOnce)))
+                different = different.dropFirst(Self.msrsAtOnce)
             }
         }
     }

@@ -70,14 +70,15 @@ extension VCPUHandle {
         return try readableMSRs(wanted)
     }
 
+    /// How many MSRs are asked for and set at once; KVM takes up to 256 (MAX_IO_MSRS).
+    static let msrsAtOnce = 128
+
     /// The MSRs among some that this vCPU has. KVM's list is the host's: a vCPU without a feature has none of its MSRs.
     package func readableMSRs(_ wanted: [UInt32]) throws(KVMError) -> [MSR] {
-        /// What KVM takes at once (MAX_IO_MSRS).
-        let atOnce = 128
         var values: [MSR] = []
         var next = 0
         while next < wanted.count {
-            let part = Array(wanted[next..<min(next + atOnce, wanted.count)])
+            let part = Array(wanted[next..<min(next + Self.msrsAtOnce, wanted.count)])
             let read = try msrs(part)
             values += read
             // KVM stops at the first that it cannot read.
@@ -119,6 +120,14 @@ extension VCPUHandle {
             special: special, nested: nested, xsave: xsave, extendedControl: xcrs, debug: debug, localAPIC: localAPIC,
             msrs: msrs,
             events: events, tsc: tsc, tscKilohertz: kilohertz, tscDeadline: deadline)
+    }
+
+    /// What of a state never changes, and nothing for the rest: while the vCPU runs, which nobody has to leave for that.
+    package var outline: SavedVCPU {
+        SavedVCPU(
+            apicID: id, cpuid: cpuid, multiprocessor: 0, registers: RawBytes([]), xsave: RawBytes([]),
+            extendedControl: RawBytes([]), debug: RawBytes([]), localAPIC: RawBytes([]), msrs: [], events: RawBytes([]),
+            tsc: 0, tscKilohertz: 0, tscDeadline: 0)
     }
 
     /// What KVM keeps of the guests of this vCPU's own (KVM_GET_NESTED_STATE, api.rst 4.114).

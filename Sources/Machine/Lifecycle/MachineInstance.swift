@@ -56,6 +56,8 @@ final class MachineInstance: Sendable {
     let leavingPages = LeavingPages()
     /// The guest's time while it stands still; nil while it runs.
     let stoppedTime = Mutex<StoppedTime?>(nil)
+    /// What KVM says of a vCPU's state: the sizes of its structures and the MSRs; nil before it was asked.
+    let knownShape = Mutex<(sizes: VCPUStateSizes, msrs: [UInt32])?>(nil)
 
     /// Builds the machine, and loads its payload or gives it what another one was; nothing runs yet.
     ///
@@ -108,7 +110,7 @@ final class MachineInstance: Sendable {
             if let entry {
                 try Self.createVCPUs(plan, system.kvm, machine, entry: entry, details)
             } else {
-                try Self.createBareVCPUs(plan, system.kvm, machine)
+                try Self.createBareVCPUs(plan, system.kvm, machine, saved?.leaves ?? [])
             }
         try registration.finish()
         dirtyLog = DirtyLog(machine, memory, rings: DirtyRings(machine, handles))
@@ -120,10 +122,25 @@ final class MachineInstance: Sendable {
                 events.failed(vcpu, failure)
             }
         }
-        if let saved { try restore(saved.document, isSameMachine: saved.isSameMachine) }
-        // Last of all: the two hold each other from here until `stop`.
-        if let serial = legacy.serial { serialPort?.connect(serial) }
         events.phase("vcpus", "\(runners.count)")
+        if let saved {
+            guard let document = saved.document else { return }
+            try restore(document, isSameMachine: saved.isSameMachine)
+        }
+        connectSerial()
+    }
+
+    /// Gives a machine that was made without a state the one that it was to have.
+    ///
+    /// - Throws: as `restore` does.
+    func take(_ document: StateDocument) throws {
+        try restore(document, isSameMachine: true)
+        connectSerial()
+    }
+
+    /// Last of all: the two hold each other from here until `stop`.
+    private func connectSerial() {
+        if let serial = legacy.serial { serialPort?.connect(serial) }
     }
 
     private static func makeMemory(_ plan: MachinePlan, unless isCancelled: () -> Bool) throws -> GuestMemory {
@@ -161,11 +178,17 @@ final class MachineInstance: Sendable {
     }
 
     /// Makes vCPUs that get their state from a snapshot.
+    ///
+    /// - Parameter leaves: of each its CPUID leaves, where they are known before its state.
     private static func createBareVCPUs(
-        _ plan: MachinePlan, _ system: borrowing KVMSystem, _ machine: VMHandle
+        _ plan: MachinePlan, _ system: borrowing KVMSystem, _ machine: VMHandle, _ leaves: [[CPUIDEntry]]
     ) throws -> [VCPUHandle] {
         try checkVCPUs(plan, system)
-        return try plan.processors.apicIDs.prefix(plan.processors.boot).map { try machine.createVCPU(id: $0) }
+        return try plan.processors.apicIDs.prefix(plan.processors.boot).enumerated().map { index, id in
+            let handle = try machine.createVCPU(id: id)
+            if leaves.indices.contains(index) { try handle.setCPUID(leaves[index]) }
+            return handle
+        }
     }
 
     private static func checkVCPUs(_ plan: MachinePlan, _ system: borrowing KVMSystem) throws {
@@ -250,6 +273,13 @@ final class MachineInstance: Sendable {
             memory.arrival.lose()
         }
         paging?.release()
+        return endThreads()
+    }
+
+    /// Ends what works on the machine; its memory stays what it is, for another machine perhaps.
+    ///
+    /// - Returns: as `stop` does.
+    func endThreads() -> Bool {
         stopping.set()
         let deadline = HostClock.monotonic + 3_000_000_000
         var waiting = runners

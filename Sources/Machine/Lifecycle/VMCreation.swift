@@ -75,6 +75,10 @@ final class VMCreation: Sendable {
         if thread == nil { create() }
     }
 
+    /// Whether a machine was made with it, or was to be: it makes no other one then. Ordering: nothing is ordered by it.
+    var isUsed: Bool { used.load(ordering: .relaxed) }
+    private let used = Atomic<Bool>(false)
+
     /// Gives the VM the guest's memory.
     func take(_ memory: GuestMemory) { progress.take(memory) }
 
@@ -83,6 +87,7 @@ final class VMCreation: Sendable {
     /// - Throws: what KVM said instead of making it.
     func finish() throws(KVMError) -> (machine: VMHandle, registration: MemoryRegistration) {
         thread?.join()
+        used.store(true, ordering: .relaxed)
         return try progress.end()
     }
 

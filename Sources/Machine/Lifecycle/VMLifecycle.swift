@@ -73,6 +73,14 @@ extension VMM {
     ///
     /// - Parameter goesOn: whether the guest comes from elsewhere: the consoles' files keep what is in them.
     func create(_ parsed: ParsedConfig, goesOn: Bool = false) throws {
+        vm = try make(parsed, goesOn: goesOn)
+        publish()
+    }
+
+    /// Makes what `create` creates; nobody sees it yet.
+    ///
+    /// - Parameter isStandby: whether another process still has what only one can have.
+    func make(_ parsed: ParsedConfig, goesOn: Bool, isStandby: Bool = false) throws -> CreatedVM {
         guard vm == nil else { throw VMError(.failed, ["VM is already created"]) }
         var (config, names) = (parsed.config, DeviceNames())
         let plan = try MachinePlanner().plan(completing: &config, &names)
@@ -81,12 +89,11 @@ extension VMM {
         let (logger, mailbox) = (logger, controller.mailbox)
         let events = ConsoleBackends.Events(report: { logger.warning("\($0)") }, quit: { mailbox.send(.quit) })
         let lines: ConsoleBackends
-        do { lines = try ConsoleBackends(plan, events, goesOn: goesOn) } catch {
+        do { lines = try ConsoleBackends(plan, events, goesOn: goesOn, isStandby: isStandby) } catch {
             throw PlannedFiles.completed(error, plan)
         }
         for (name, path) in lines.terminals.sorted(by: { $0.key < $1.key }) { logger.notice("\(name) is at \(path)") }
-        vm = CreatedVM(config, names, plan, lines)
-        publish()
+        return CreatedVM(config, names, plan, lines)
     }
 
     /// Ends the guest if it runs, closes the consoles, forgets the configuration.
@@ -137,9 +144,16 @@ extension VMM {
     /// Starts a life of the guest: from its payload, or from where a saved one stood, and then standing still.
     func startLife(from source: MachineSource? = nil) throws {
         guard let vm, let backends = vm.backends else { throw VMError.notBooted }
+        let instance = try makeInstance(backends, from: source)
+        if source == nil { try instance.start() } else { try instance.startPaused() }
+        begin(instance, isRestored: source != nil)
+    }
+
+    /// Makes the machine of a life of the guest; nothing of it runs.
+    func makeInstance(_ backends: Backends, from source: MachineSource?) throws -> MachineInstance {
         life += 1
         let (life, mailbox, logger, emit) = (life, controller.mailbox, logger, options.emit)
-        let instance = try MachineInstance(
+        return try MachineInstance(
             backends,
             InstanceEvents(
                 request: { mailbox.send(.request(life: life, $0)) },
@@ -149,12 +163,16 @@ extension VMM {
                 ejected: { mailbox.send(.ejected(life: life, slot: $0)) },
                 driverChanged: { emit($1 ? .deviceActivated : .deviceReset, ["id": $0]) },
                 isCancelled: { [controller] in controller.isEnding }), from: source)
-        if source == nil { try instance.start() } else { try instance.startPaused() }
+    }
+
+    /// The VM's guest lives in this machine from now on.
+    func begin(_ instance: MachineInstance, isRestored: Bool) {
+        guard let vm else { return }
         vm.instance = instance
-        vm.isPaused = source != nil
+        vm.isPaused = isRestored
         tidyAt = HostClock.monotonic + 3_000_000_000
         logger.info(
-            source == nil ? "the guest runs" : "the guest is restored",
+            isRestored ? "the guest is restored" : "the guest runs",
             metadata: ["vcpus": "\(vm.plan.processors.boot)"])
         publish()
     }

@@ -44,6 +44,8 @@ package final class VMM {
     var vm: CreatedVM?
     /// The state of the machine that arrives, read and not used yet.
     var arriving: StateDocument?
+    /// The machine that is to have that state, if it was made before.
+    var standby: StandbyMachine?
     /// Asks a migration's destination whether it would work.
     var checkThread: Thread?
     /// Counts the guest's lives: messages of one that is over are of no interest.
@@ -235,6 +237,7 @@ package final class VMM {
         controller.close([])
         controller.migration.end()
         noteProgress()
+        dropStandby()
         delete()
     }
 }

@@ -21,6 +21,9 @@ final class ArrivingMachine: MigrationSink {
         var memory: GuestMemory?
         var creation: VMCreation?
         var disks: ArrivingDisks?
+        /// What the machine was while it ran, and the making of one that stands by.
+        var outline: [UInt8]?
+        var errand: ControlErrand?
         var isBuilt = false
         var isPaused = false
         /// What it is made on, and where its pages come from, of a machine whose memory follows it.
@@ -119,7 +122,7 @@ final class ArrivingMachine: MigrationSink {
         try VMConfig.parse(Array(hello.config.utf8), moved: ArrivingImages.changes(request, hello))
     }
 
-    private static func plan(_ parsed: ParsedConfig) throws -> MachinePlan {
+    static func plan(_ parsed: ParsedConfig) throws -> MachinePlan {
         var (config, names) = (parsed.config, DeviceNames())
         return try MachinePlanner().plan(completing: &config, &names)
     }
@@ -161,6 +164,26 @@ final class ArrivingMachine: MigrationSink {
         }
     }
 
+    func standBy(_ outline: [UInt8]) {
+        let (parsed, memory, creation, disks) = state.withLock { ($0.parsed, $0.memory, $0.creation, $0.disks) }
+        // Images that come along are not at their places before, and queues that came as descriptors cannot be let go of.
+        guard let parsed, let memory, let creation, disks == nil, request.net.isEmpty else { return }
+        let errand = try? ControlErrand { vmm in
+            vmm.standBy(outline, parsed, MachineSource(of: memory, in: creation))
+        }
+        guard let errand else { return }
+        state.withLock { ($0.outline, $0.errand) = (outline, errand) }
+        controller.send(errand)
+    }
+
+    func rehearse() {
+        guard let (outline, errand) = state.withLock({ state in state.outline.map { ($0, state.errand) } }) else {
+            return
+        }
+        try? errand?.wait()
+        try? controller.onControl { _ in _ = try MachineOutline(outline) }
+    }
+
     var disks: ArrivingDisks? { state.withLock { $0.disks } }
 
     func load(_ bytes: [UInt8]) throws(MigrationError) {
@@ -170,7 +193,8 @@ final class ArrivingMachine: MigrationSink {
             try controller.onControl { vmm in
                 // Its sections are read when the machine is made; what does not fit at all shows itself here.
                 let document = try StateDocument(bytes, file: Self.name)
-                _ = try Self.plan(parsed).placed(as: document.read(SavedMachine.self, of: StateName.machine))
+                let saved = try document.read(SavedMachine.self, of: StateName.machine)
+                if vmm.standby?.outline.machine != saved { _ = try Self.plan(parsed).placed(as: saved) }
                 vmm.arriving = document
             }
         } catch {
@@ -192,11 +216,14 @@ final class ArrivingMachine: MigrationSink {
             guard let document = vmm.arriving.take() else {
                 throw MigrationError(.machine, "there is no state to build a machine with")
             }
+            if vmm.takeStandby(document, { vm in if let pager { vm.paging = pager } }) { return }
             var source = MachineSource(document: document) { _ in
                 if let pager { vmm.vm?.paging = pager }
             }
-            (source.memory, source.creation, source.isSameMachine) = (memory, creation, true)
-            try vmm.buildArriving(parsed, source, net, descriptors)
+            (source.memory, source.isSameMachine) = (memory, true)
+            // A machine that stood by and was of no use had that.
+            if creation?.isUsed == false { source.creation = creation }
+            try vmm.buildArriving(parsed, document, source, net, descriptors)
         }
     }
 
@@ -213,6 +240,7 @@ final class ArrivingMachine: MigrationSink {
         }
         try? controller.onControl { vmm in
             vmm.arriving = nil
+            vmm.dropStandby()
             if wasBuilt { vmm.delete() }
         }
         disks?.discard()
@@ -224,14 +252,15 @@ extension VMM {
     ///
     /// - Throws: what keeps it from being made; nothing of it is left then.
     func buildArriving(
-        _ parsed: ParsedConfig, _ source: MachineSource, _ net: [RestoreRequest.NetDescriptors],
+        _ parsed: ParsedConfig, _ document: StateDocument, _ source: MachineSource,
+        _ net: [RestoreRequest.NetDescriptors],
         _ descriptors: ReceivedDescriptors
     ) throws {
         try create(parsed, goesOn: true)
         do {
             guard let vm else { throw VMError.notCreated }
             startLimit()
-            let plan = try vm.plan.placed(as: source.document.read(SavedMachine.self, of: StateName.machine))
+            let plan = try vm.plan.placed(as: document.read(SavedMachine.self, of: StateName.machine))
             vm.taps = try adopt(descriptors, net, plan)
             let backends = try Backends(
                 plan, selfTest: options.selfTest, lines: vm.lines, taps: vm.taps, isRestored: true)

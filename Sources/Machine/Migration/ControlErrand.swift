@@ -59,6 +59,13 @@ extension VMController {
     func onControl<Answer: Sendable>(
         _ body: @escaping @Sendable (VMM) throws -> Answer
     ) throws(MigrationError) -> Answer {
+        try begin(body).wait()
+    }
+
+    /// Has the control thread do something, and goes on.
+    func begin<Answer: Sendable>(
+        _ body: @escaping @Sendable (VMM) throws -> Answer
+    ) throws(MigrationError) -> AwaitedAnswer<Answer> {
         let box = AnswerBox<Answer>()
         let errand: ControlErrand
         do throws(HostError) {
@@ -70,6 +77,17 @@ extension VMController {
             throw MigrationError(.machine, "\(error)")
         }
         send(errand)
+        return AwaitedAnswer(errand: errand, box: box)
+    }
+}
+
+/// What the control thread was asked for.
+struct AwaitedAnswer<Answer: Sendable>: Sendable {
+    fileprivate let errand: ControlErrand
+    fileprivate let box: AnswerBox<Answer>
+
+    /// Waits for the answer.
+    func wait() throws(MigrationError) -> Answer {
         try errand.wait()
         guard let answer = box.answer.withLock({ $0 }) else { throw MigrationError(.machine, "no answer came") }
         return answer

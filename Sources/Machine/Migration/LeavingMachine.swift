@@ -23,6 +23,13 @@ final class LeavingMachine: MigrationSource {
     /// Whether it stands still now. Ordering: relaxed; the sender's threads begin after it is set.
     private let standsStill = Atomic<Bool>(false)
     let token = Hello.newToken()
+    /// What the control thread found out, or is to, before it was asked for.
+    private struct Found {
+        /// The pages that were written last before the machine stood still.
+        var lastPages: [[UInt64]]?
+        var state: Result<AwaitedAnswer<[UInt8]>, MigrationError>?
+    }
+    private let found = Mutex(Found())
     /// The disks whose images come along; nil where the destination has them already.
     private let leavingDisks: LeavingDisks?
     var mirror: (any MirrorSource)? { leavingDisks }
@@ -43,7 +50,14 @@ final class LeavingMachine: MigrationSource {
     private func onControl<Answer: Sendable>(
         _ body: @escaping @Sendable (VMM, CreatedVM) throws -> Answer
     ) throws(MigrationError) -> Answer {
-        try controller.onControl { [instance] vmm in
+        try begin(body).wait()
+    }
+
+    /// Begins to do something with it so.
+    private func begin<Answer: Sendable>(
+        _ body: @escaping @Sendable (VMM, CreatedVM) throws -> Answer
+    ) throws(MigrationError) -> AwaitedAnswer<Answer> {
+        try controller.begin { [instance] vmm in
             guard let vm = vmm.vm, vm.instance === instance else {
                 throw MigrationError(.machine, "the guest ended or rebooted meanwhile")
             }
@@ -88,7 +102,8 @@ final class LeavingMachine: MigrationSource {
     func beginLogging() throws(MigrationError) { try onControl { [instance] _, _ in try instance.beginLeaving() } }
 
     func takeWritten() throws(MigrationError) -> [[UInt64]] {
-        try onControl { [instance] _, _ in try instance.pagesWrittenWhileLeaving() }
+        if let last = found.withLock({ $0.lastPages.take() }) { return last }
+        return try onControl { [instance] _, _ in try instance.pagesWrittenWhileLeaving() }
     }
 
     func beginReading(_ region: Int, _ pages: Range<Int>) throws(MigrationError) {
@@ -118,14 +133,43 @@ final class LeavingMachine: MigrationSource {
                 throw MigrationError(.machine, "the guest ends or reboots at this moment")
             }
             standsStill.store(true, ordering: .relaxed)
+            // What is asked for next.
+            guard instance.leavingPages.isNoting else { return }
+            let pages = try instance.pagesWrittenWhileLeaving()
+            found.withLock { $0.lastPages = pages }
+        }
+    }
+
+    func rehearse() {
+        guard leavingDisks == nil else { return }
+        _ = try? outline()
+    }
+
+    func beginState(packed: Bool) {
+        let state = Result { [self] () throws(MigrationError) in
+            try begin { [instance] _, vm in
+                guard let backends = vm.backends else { throw VMError.notBooted }
+                let document = try instance.saveState(backends.plan, adopted: Set(vm.taps.keys))
+                return packed ? try document.packed() : try document.encoded()
+            }
+        }
+        found.withLock { $0.state = state }
+    }
+
+    func outline() throws(MigrationError) -> [UInt8]? {
+        // The images of disks that come along are not at their places there before the state is.
+        if leavingDisks != nil { return nil }
+        return try onControl { [instance] _, vm in
+            guard let backends = vm.backends else { throw VMError.notBooted }
+            return try instance.outline(backends.plan, adopted: Set(vm.taps.keys)).packed()
         }
     }
 
     func state() throws(MigrationError) -> [UInt8] {
-        try onControl { [instance] _, vm in
-            guard let backends = vm.backends else { throw VMError.notBooted }
-            return try instance.saveState(backends.plan, adopted: Set(vm.taps.keys)).encoded()
+        guard let state = found.withLock({ $0.state.take() }) else {
+            throw MigrationError(.machine, "nobody has begun to take the machine's state")
         }
+        return try state.get().wait()
     }
 
     func release() throws(MigrationError) {
@@ -144,6 +188,7 @@ final class LeavingMachine: MigrationSource {
         try onControl { [self, instance] vmm, vm in
             guard vm.isPaused else { return }
             standsStill.store(false, ordering: .relaxed)
+            found.withLock { $0 = Found() }
             try instance.resume()
             vm.isPaused = false
             vmm.publish()

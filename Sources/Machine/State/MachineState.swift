@@ -20,13 +20,38 @@ extension MachineInstance {
         var document = StateDocument()
         try document.add(SavedMachine(plan, adopted: adopted), as: StateName.machine)
         if let clock = stopped.clock { try document.add(clock, as: StateName.clock) }
-        let sizes = try VCPUStateSizes(machine)
-        let listed = try KVMSystem().stateMSRs()
+        let (sizes, listed) = try stateShape()
         for runner in runners {
             // The counter is as it was when the vCPU stopped.
             let state = try runner.handle.save(listed, sizes, hostTSC: stopped.hostTSC)
             try document.add(state, as: StateName.vcpu(runner.index))
         }
+        try saveDevices(&document)
+        return document
+    }
+
+    /// What KVM says of a state, which it is asked for once.
+    private func stateShape() throws(KVMError) -> (sizes: VCPUStateSizes, msrs: [UInt32]) {
+        if let known = knownShape.withLock({ $0 }) { return known }
+        let shape = (sizes: try VCPUStateSizes(machine), msrs: try KVMSystem().stateMSRs())
+        knownShape.withLock { $0 = shape }
+        return shape
+    }
+
+    /// Takes what the machine is while it runs: all but what its vCPUs are at this moment.
+    ///
+    /// - Parameters: as of `saveState`.
+    func outline(_ plan: MachinePlan, adopted: Set<String>) throws -> StateDocument {
+        var document = StateDocument()
+        try document.add(SavedMachine(plan, adopted: adopted), as: StateName.machine)
+        if let clock = try? machine.clockReading() { try document.add(clock, as: StateName.clock) }
+        _ = try stateShape()
+        for runner in runners { try document.add(runner.handle.outline, as: StateName.vcpu(runner.index)) }
+        try saveDevices(&document)
+        return document
+    }
+
+    private func saveDevices(_ document: inout StateDocument) throws {
         try document.add(machine.saveInterruptChips(), as: StateName.chips)
         try saveLegacy(&document)
         for (_, id, transport) in slots.occupied {
@@ -34,7 +59,6 @@ extension MachineInstance {
             try transport.device.save(to: &document, as: StateName.device(id))
         }
         try document.add(slots.root.saved, as: StateName.bus)
-        return document
     }
 
     private func saveLegacy(_ document: inout StateDocument) throws {

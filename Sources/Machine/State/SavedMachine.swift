@@ -1,12 +1,13 @@
 import Boot
+import KVM
 import Memory
 import PCI
 import Snapshot
 
 /// What a machine goes on from instead of booting.
 struct MachineSource {
-    /// The state of all that it is made of but its memory.
-    let document: StateDocument
+    /// The state of all that it is made of but its memory; nil for a machine that gets it later.
+    let document: StateDocument?
     /// The VM that is being made for it; nil where that is yet to begin.
     var creation: VMCreation?
     /// Fills the guest's RAM, which is new and holds zeroes.
@@ -15,11 +16,19 @@ struct MachineSource {
     var isSameMachine = false
     /// Its memory, where that is here already.
     var memory: GuestMemory?
+    /// The CPUID leaves of its vCPUs, where they are known before their state.
+    var leaves: [[CPUIDEntry]] = []
 
     init(
         document: StateDocument, creation: VMCreation? = nil, loadMemory: @escaping (GuestMemory) throws -> Void
     ) {
         (self.document, self.creation, self.loadMemory) = (document, creation, loadMemory)
+    }
+
+    /// A machine on its way, whose state comes later.
+    init(of memory: GuestMemory, in creation: VMCreation) {
+        (document, loadMemory) = (nil, { _ in })
+        (self.memory, self.creation, isSameMachine) = (memory, creation, true)
     }
 }
 

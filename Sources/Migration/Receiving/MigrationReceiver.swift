@@ -37,6 +37,7 @@ package final class MigrationReceiver {
     private var memory: ArrivingMemory?
     private var streams: ReceivingStreams?
     private var isComplete = false
+    private var hasOutline = false
     private var callers: Callers
 
     /// - Parameters:
@@ -192,6 +193,7 @@ package final class MigrationReceiver {
             localHello = hello
         }
         try answer(channels[0], hello, [])
+        if hello.postcopy == nil { Turns.long.take() }
         let deadline = HostClock.monotonic + UInt64(patience.frame) * 1_000_000
         var missing = Set(1..<max(hello.connections, 1))
         var others: [Int: FrameChannel] = [:]
@@ -243,7 +245,7 @@ package final class MigrationReceiver {
         guard machine.awaited.contains(frame.kind) else {
             throw .violation("\(frame.kind) came while the destination was \(machine.name)")
         }
-        if hello?.postcopy != nil, line == nil, ![.map, .abort, .breath].contains(frame.kind) {
+        if hello?.postcopy != nil, line == nil, ![.map, .outline, .abort, .breath].contains(frame.kind) {
             throw .violation("\(frame.kind) came where a list of pages was to come")
         }
         switch frame.kind {
@@ -252,6 +254,7 @@ package final class MigrationReceiver {
         case .pages: try take(frame)
         case .diskData, .diskZeroes: try sink.disks.put(frame, channels[0], progress)
         case .roundEnd: try endRound(frame.payload)
+        case .outline: try takeOutline(frame.payload)
         case .state: try takeState(frame.payload)
         case .release:
             try step(.released)
@@ -301,18 +304,28 @@ package final class MigrationReceiver {
         try streams.waitForAll(round, within: patience.frame)
         isComplete = LittleEndian.number(payload, 4, 4) == 1
         if isComplete {
+            Turns.short.take()
             // The guest stands still: what is to be waited for is little, and has begun to be written.
             try sink.disks?.close()
             return
         }
         // Little is left then to be waited for while the guest stands still.
         try sink.disks?.settle()
+        sink.rehearse()
         memory.begin(round: UInt64(round) + 1)
         sink.disks?.begin(round: UInt64(round) + 1)
         try step(.roundEnd)
         var answer: [UInt8] = []
         LittleEndian.append(UInt64(round), 8, to: &answer)
         try channels[0].send(.roundDone, answer, within: patience.frame, heeding: stop.event)
+    }
+
+    private func takeOutline(_ bytes: [UInt8]) throws(MigrationError) {
+        guard memory != nil, !hasOutline else {
+            throw .violation("an outline came before its machine, or a second one")
+        }
+        hasOutline = true
+        sink.standBy(bytes)
     }
 
     private func takeState(_ bytes: [UInt8]) throws(MigrationError) {

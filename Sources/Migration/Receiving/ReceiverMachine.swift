@@ -113,7 +113,8 @@ package struct ReceiverMachine: Equatable, Sendable {
     var awaited: Set<FrameKind> {
         switch state {
         case .waiting: [.hello]
-        case .receiving: [.memory, .pages, .diskData, .diskZeroes, .roundEnd, .map, .state, .abort, .breath]
+        case .receiving:
+            [.memory, .outline, .pages, .diskData, .diskZeroes, .roundEnd, .map, .state, .abort, .breath]
         case .mapped: [.state, .abort]
         case .loaded: [.release, .abort]
         case .building: [.abort]

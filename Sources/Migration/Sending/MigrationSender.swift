@@ -24,6 +24,8 @@ package final class MigrationSender {
     var server: PageServer?
     /// The migration's name.
     private(set) var token = ""
+    /// What the destination said of itself.
+    private var welcome = Welcome()
     /// Bytes of a page at the destination.
     var pageSize = HostRange.pageSize
 
@@ -145,7 +147,7 @@ package final class MigrationSender {
         try connect()
         try step(.connected)
         try channels[0].send(.hello, hello.bytes, within: patience.frame, heeding: heeded)
-        let welcome: Welcome = try JSONBytes.decode(expect(.welcome, within: patience.welcome), "the peer's welcome")
+        welcome = try JSONBytes.decode(expect(.welcome, within: patience.welcome), "the peer's welcome")
         try welcome.check(hello)
         if let size = welcome.pageSize {
             pageSize = try Standing.pageSize(UInt64(clamping: size))
@@ -157,6 +159,13 @@ package final class MigrationSender {
         }
         if options.compresses { for channel in channels { try channel.packPages() } }
         try step(.welcomed)
+        if !options.isLocal { try sendOutline() }
+    }
+
+    /// Has the destination make the machine while the guest runs.
+    private func sendOutline() throws(MigrationError) {
+        guard welcome.understands(Welcome.outline), let outline = try source.outline() else { return }
+        try channels[0].send(.outline, outline, within: patience.frame, heeding: heeded)
     }
 
     /// Receives the frame that is to come on the first stream.
@@ -177,8 +186,12 @@ package final class MigrationSender {
             throw MigrationError(.invalid, "local: the memory has no descriptor")
         }
         try channels[0].send(.memory, descriptors: [descriptor], within: patience.frame, heeding: heeded)
+        try sendOutline()
+        // The destination makes room, asks its hook, and makes the machine while the guest still runs.
+        try endRound(1, isLast: false, within: patience.welcome)
+        try step(.roundDone)
         try stopGuest()
-        try endRound(1, isLast: true)
+        try endRound(2, isLast: true)
     }
 
     private func copy() throws(MigrationError) {
@@ -274,7 +287,8 @@ package final class MigrationSender {
         return (bytes, HostClock.monotonic &- start)
     }
 
-    private func endRound(_ round: Int, isLast: Bool) throws(MigrationError) {
+    /// - Parameter milliseconds: how long its answer may take; nil for as long as a frame.
+    private func endRound(_ round: Int, isLast: Bool, within milliseconds: Int? = nil) throws(MigrationError) {
         var payload: [UInt8] = []
         LittleEndian.append(UInt64(round), 4, to: &payload)
         LittleEndian.append(isLast ? 1 : 0, 4, to: &payload)
@@ -283,7 +297,7 @@ package final class MigrationSender {
         }
         // The last one's answer is that to the state, which follows at once.
         if isLast { return }
-        let answer = try expect(.roundDone, within: patience.frame)
+        let answer = try expect(.roundDone, within: milliseconds ?? patience.frame)
         guard answer.count == 8, LittleEndian.number(answer, 0, 8) == UInt64(round) else {
             throw .violation("the peer says that it has another round than the \(round) that was sent")
         }
@@ -293,9 +307,12 @@ package final class MigrationSender {
 
     func stopGuest() throws(MigrationError) {
         if let asked = stop.asked { throw asked }
+        source.rehearse()
+        Turns.short.take()
         stoppedAt = HostClock.monotonic
         try step(.paused)
         try source.pause()
+        source.beginState(packed: welcome.understands(Welcome.packedState))
     }
 
     private func handOver() throws(MigrationError) {

@@ -40,6 +40,8 @@ package enum FrameKind: UInt16, CaseIterable, Sendable {
     case packedPages = 48
     /// The source is at work, and has nothing to send yet.
     case breath
+    /// What of the machine stays as it is until it stops, by which the destination may make it before.
+    case outline
 
     /// Which pages hold something: the others are zeroes, and those come in a postcopy migration after the commit, or when
     /// they are wanted.
@@ -63,7 +65,7 @@ package enum FrameKind: UInt16, CaseIterable, Sendable {
         case .hello, .welcome, .refusal: 1 << 20
         case .join: 4096
         case .pages, .packedPages: PagesHead.size + PagesHead.chunkSize
-        case .state: 64 << 20
+        case .state, .outline: 64 << 20
         case .abort: 64 << 10
         case .diskData: DiskHead.size + DiskHead.dataLimit
         case .diskZeroes: DiskHead.size

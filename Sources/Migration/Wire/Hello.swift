@@ -152,6 +152,17 @@ struct Welcome: Codable, Equatable {
     var pageSize: Int?
     /// The hello's compression, where it has one: versions that do not know it do not say so.
     var compression: String?
+    /// What else the destination understands; versions that know of none do not say so.
+    var understands: [String]? = Welcome.known
+
+    /// States in packed form.
+    static let packedState = "packed-state"
+    /// The frame `outline`.
+    static let outline = "outline"
+    private static let known = [packedState, outline]
+
+    /// Whether the destination understands something.
+    func understands(_ what: String) -> Bool { understands?.contains(what) == true }
 
     /// Refuses an answer that a source cannot go on with.
     func check(_ hello: Hello) throws(MigrationError) {

@@ -36,9 +36,11 @@ final class TestVMM: Sendable {
         try #require(listens && child.ending == nil, "\(evidence)")
     }
 
+    /// Its log so far.
+    var log: String { (try? String(contentsOfFile: scratch.path("log"), encoding: .utf8)) ?? "" }
+
     /// What happened so far, for a failed expectation.
     var evidence: String {
-        let log = (try? String(contentsOfFile: scratch.path("log"), encoding: .utf8)) ?? ""
         return "\(child.evidence)\n--- log (end) ---\n\(log.suffix(4000))"
     }
 
