@@ -93,10 +93,22 @@ measure_migration() {
   work=$(mktemp -d "$scratch/migration.XXXXXX") || die "no scratch directory"
   command -v curl >/dev/null 2>&1 || die "no curl"
   has_qemu || die "the targets are relative to QEMU"
+  measure_pairs
+  measure_local
+  measure_streams
+  rm -rf "$work"
+  busy
+}
+
+moved_guests() { # moved_guests: builds those that move beside QEMU's
   # Each writes a byte every ms; the second one 3 further pages of 10 MiB as well, which is 12 MB/s.
   payload idle -DFILL=256 -DPAUSE=1000000
   payload writer -DFILL=256 -DDIRTY=3 -DSPAN=2560 -DPAUSE=1000000
   payload large -DFILL=1024 -DPAUSE=1000000
+}
+
+measure_pairs() { # beside QEMU
+  moved_guests
   row "" "min ms" "median ms" ""
   for ((n = 0; n < rounds; n++)); do
     for guest in idle writer large; do
@@ -110,7 +122,9 @@ measure_migration() {
   for guest in idle writer large; do
     noted_row "swiftlet, $guest, its own downtime"; noted_row "QEMU, $guest, its own downtime"
   done
+}
 
+measure_local() {
   for size in 128 1024 8192; do
     payload "local$size" -DFILL=$((size < 3072 ? size : 3072)) -DPAUSE=1000000
     for ((n = 0; n < rounds; n++)); do
@@ -120,10 +134,20 @@ measure_migration() {
   done
   verdict "local" "8 GiB take at most 10 ms more than 128 MiB, by the medians" \
     "$(awk -v a="$(noted "local, 8192 MiB, total" median)" -v b="$(noted "local, 128 MiB, total" median)" 'BEGIN { print a - b }')" 10000
+}
 
-  measure_streams
-  rm -rf "$work"
-  busy
+# --- in the lab --------------------------------------------------------------------------
+measure_migration_lab() {
+  moved_guests
+  in_lab 3000 --icount --mem 10240 -e BENCH_ROUNDS -- "$root/Benchmarks/run" lab-migration
+}
+
+lab_migration() {
+  local work rounds=${BENCH_ROUNDS:-3} n guest size
+  lab_files gap warm
+  echo "== migration in the lab: a guest moves to another process"
+  work=$(mktemp -d "$scratch/migration.XXXXXX") || die "no scratch directory"
+  measure_pairs
 }
 
 measure_streams() { # the throughput of 8 connections, beside iperf3

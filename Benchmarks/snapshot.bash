@@ -219,13 +219,18 @@ measure_snapshot_lab() {
   in_lab 2400 --icount --mem 8192 -e BENCH_ROUNDS -- "$root/Benchmarks/run" lab-snapshot
 }
 
-lab_snapshots() { # lab_snapshots restore|snapshot: all that is timed lies in memory
-  local most_filled=384
-  mount -o remount,size=90% /dev/shm && cd /dev/shm && mkdir bench &&
-    cp -R "$bench"/{swiftlet,measure,request,qmp,baseline,guests} bench/ || die "no room in the lab's memory"
+lab_files() { # lab_files PROGRAM..: all that is timed lies in memory
+  mount -o remount,size=90% /dev/shm && cd /dev/shm && mkdir bench || die "no room in the lab's memory"
+  local name
+  for name in swiftlet request qmp guests "$@"; do cp -R "$bench/$name" bench/ || die "no room in the lab's memory"; done
   BENCH_ROUNDS=${BENCH_ROUNDS:-3}
   lab_qemu
   bench=/dev/shm/bench scratch=/dev/shm guests=/dev/shm/bench/guests
   find . -type f -exec cat {} + >/dev/null
+}
+
+lab_snapshots() { # lab_snapshots restore|snapshot
+  local most_filled=384
+  lab_files measure baseline
   "measure_$1"
 }
