@@ -76,7 +76,7 @@ int cl_set_slice(uint64_t nanoseconds) {
     long result = syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0);
     // A real-time policy has no such turns.
     if (result == 0 && (attributes.policy == SCHED_OTHER || attributes.policy == SCHED_BATCH)) {
-        attributes.flags = 0;
+        attributes.flags = 1; // SCHED_FLAG_RESET_ON_FORK: not for whom it starts, a user's hook for one
         attributes.runtime = nanoseconds;
         result = syscall(SYS_sched_setattr, 0, &attributes, 0);
     }

@@ -112,8 +112,8 @@ package func yieldPrecedence(steps: Int32) {
 }
 
 /// How long the calling thread's turns on a busy processor are to be. Its share of the processor stays what it is: one that
-/// takes long turns waits for them, and gives way at once to those that wake up and want shorter ones. Kernels before 6.12
-/// know no such wish, and nothing changes there.
+/// takes long turns waits for them, and gives way at once to those that wake up and want shorter ones. Threads
+/// and programs that it starts have what is usual. Kernels before 6.12 know no such wish, and nothing changes there.
 package enum Turns: Sendable {
     /// For who has much to do, beside guests who have not.
     case long

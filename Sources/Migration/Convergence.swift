@@ -17,8 +17,10 @@ package struct Convergence: Equatable, Sendable {
     private var throttle = 0
     /// Rounds in a row in which the guest wrote more than half of what went over.
     private var losses = 0
-    /// What was left after the last round, where that fitted into the downtime.
+    /// What was left when it last fitted into the downtime.
     private var fitting: UInt64?
+    /// Whether what is left now fits into the downtime, though another round is worth its time.
+    package private(set) var fits = false
 
     /// Bytes that go over in no time worth measuring.
     static let little: UInt64 = 1 << 20
@@ -41,6 +43,7 @@ package struct Convergence: Equatable, Sendable {
     ///   - left: bytes of pages that were written meanwhile.
     package mutating func judge(sent: UInt64, nanoseconds: UInt64, left: UInt64) -> Verdict {
         let time = max(nanoseconds, 1)
+        fits = false
         dirtyRate = Self.scaled(left, 1_000_000_000, over: time)
         // A round of a few pages measures how long it takes to look for them and to answer, not the line.
         if sent >= Self.little {
@@ -55,10 +58,9 @@ package struct Convergence: Equatable, Sendable {
             // A round that leaves less than half is worth the time that it takes: all of them take less than what is left.
             let shrinks = dirtyRate < rate / 2 && fitting.map { left < $0 / 2 } ?? true
             guard shrinks, expected > Self.unnoticed, throttle == 0 else { return .stop }
-            fitting = left
+            (fitting, fits) = (left, true)
             return .another(throttle: 0)
         }
-        fitting = nil
         losses = left > sent / 2 ? losses + 1 : 0
         if mayThrottle, losses >= 2 {
             losses = 0

@@ -37,7 +37,7 @@ package struct SavedTransport: SavedState {
 }
 
 extension PCITransport {
-    /// The function now. Its device is paused.
+    /// The function now. Its device is paused; of one that works, how far its queues are is out of date.
     package func save() -> SavedTransport {
         guarded.withLock { guarded in
             let registers = guarded.registers

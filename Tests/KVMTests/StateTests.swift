@@ -165,7 +165,7 @@ private struct Machine {
             try document.add(state, as: "vcpu0")
             try document.add(chips, as: "irqchip")
             let coded = try round % 2 == 0 ? document.encoded() : document.packed()
-            let read = try StateDocument(coded, file: "state.json")
+            let read = try StateDocument(moved: coded, "the state")
 
             let second = try Machine(system)
             try second.handle.restore(read.read(SavedInterruptChips.self, of: "irqchip"), "irqchip")

@@ -63,8 +63,9 @@ import Testing
             defer { machine.end() }
             try machine.instance.start()
             let bytes = try machine.instance.outline(machine.backends.plan, adopted: []).packed()
-            let outline = try MachineOutline(bytes)
+            let outline = try MachineOutline(bytes, processors: 2)
             #expect(outline.leaves == machine.instance.runners.map { $0.handle.cpuid } && outline.leaves.count == 2)
+            #expect(throws: SnapshotError.self) { try MachineOutline(bytes, processors: 3) }
             let standby = try Standby(machine.config, outline)
             defer {
                 #expect(standby.instance.stop())
@@ -108,7 +109,7 @@ import Testing
             defer { machine.end() }
             try machine.instance.start()
             let outline = try MachineOutline(
-                try machine.instance.outline(machine.backends.plan, adopted: []).packed())
+                try machine.instance.outline(machine.backends.plan, adopted: []).packed(), processors: 2)
             let standby = try Standby(machine.config, outline)
             #expect(standby.creation.isUsed)
             standby.memory.arrival.begin()

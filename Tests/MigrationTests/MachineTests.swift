@@ -163,6 +163,13 @@ struct StateMachineTests {
         var even = Convergence(downtime: 300, mayThrottle: true)
         #expect(even.judge(sent: 15 << 20, nanoseconds: second, left: 4 << 20) == .another(throttle: 0))
         #expect(even.judge(sent: 4 << 20, nanoseconds: second / 100, left: 3 << 20) == .stop)
+        // A guest that writes by fits and starts is stopped when the rest fits a second time.
+        var bursts = Convergence(downtime: 300, mayThrottle: false)
+        #expect(
+            bursts.judge(sent: 1 << 30, nanoseconds: second, left: 100 << 20) == .another(throttle: 0) && bursts.fits)
+        #expect(
+            bursts.judge(sent: 1 << 30, nanoseconds: second, left: 400 << 20) == .another(throttle: 0) && !bursts.fits)
+        #expect(bursts.judge(sent: 1 << 30, nanoseconds: second, left: 100 << 20) == .stop)
         // What a peer or a clock may bring does not trap.
         var strange = Convergence(downtime: .max, mayThrottle: true)
         _ = strange.judge(sent: .max, nanoseconds: 0, left: .max)

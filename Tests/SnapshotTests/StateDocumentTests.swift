@@ -86,10 +86,29 @@ private struct Registers: BitwiseCopyable, Equatable {
         try document.add(PlainLamp(lit: true), as: "lamp")
         let bytes = try document.packed()
         #expect(Array(bytes.suffix(4)) == [0, 1, 254, 255] && !String(decoding: bytes, as: UTF8.self).contains("AAH"))
-        let back = try StateDocument(bytes, file: "it")
+        let back = try StateDocument(moved: bytes, "it")
         #expect(try back.read(Timer.self, of: "timer0") == timer)
         #expect(try back.read(of: "lamp") == PlainLamp(lit: true))
         try back.checkAllRead()
+        // One that came as JSON is read as well; a file is JSON.
+        #expect(try StateDocument(moved: document.encoded(), "it").read(of: "timer0") == timer)
+        #expect(throws: SnapshotError.self) { try StateDocument(bytes, file: "state.json") }
+    }
+
+    /// A part that is named again and again is not handed out for ever: a few bytes would make many.
+    @Test func aPartIsReadAFewTimes() throws {
+        var document = StateDocument()
+        for index in 0..<20 { try document.add(timer, as: "timer\(index)") }
+        var text = String(decoding: try document.packed(), as: UTF8.self)
+        // All name the first one, and the others are not there: the head is 20 lengths long, here of one part.
+        let json = text[try #require(text.firstIndex(of: "{"))...].prefix { $0 != "\0" }
+        text = String(json.replacing(/"raw":\d+/, with: "\"raw\":0"))
+        func number(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+        let bytes =
+            Array("SWST".utf8) + number(text.utf8.count) + number(1) + number(4) + Array(text.utf8) + [0, 1, 254, 255]
+        let back = try StateDocument(moved: bytes, "it")
+        let read = (0..<20).count { (try? back.read(Timer.self, of: "timer\($0)")) == timer }
+        #expect(read == 8)
     }
 
     /// Whatever is cut off, added or changed: an error with words, or another document, and no trap.
@@ -97,7 +116,7 @@ private struct Registers: BitwiseCopyable, Equatable {
         var document = StateDocument()
         try document.add(timer, as: "timer0")
         let bytes = try document.packed()
-        func read(_ bytes: [UInt8]) throws -> Timer { try StateDocument(bytes, file: "it").read(of: "timer0") }
+        func read(_ bytes: [UInt8]) throws -> Timer { try StateDocument(moved: bytes, "it").read(of: "timer0") }
         for count in 0..<bytes.count {
             let error = #expect(throws: SnapshotError.self) { try read(Array(bytes.prefix(count))) }
             #expect(error?.file == "it" && error?.words.isEmpty == false)

@@ -233,7 +233,7 @@ final class MachineInstance: Sendable {
         do {
             for runner in runners { try runner.start(plan.processors) }
         } catch {
-            _ = stop()
+            _ = endThreads()
             throw error
         }
     }
@@ -245,7 +245,7 @@ final class MachineInstance: Sendable {
         let deadline = HostClock.monotonic + Self.patience
         while !runners.allSatisfy(\.isParked) {
             guard HostClock.monotonic < deadline else {
-                _ = stop()
+                _ = endThreads()
                 throw MachineError.host("a vCPU of the restored VM did not come to stand still within 3 s")
             }
             HostClock.sleep(microseconds: 100)

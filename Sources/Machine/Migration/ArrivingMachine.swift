@@ -167,8 +167,13 @@ final class ArrivingMachine: MigrationSink {
     func standBy(_ outline: [UInt8]) {
         let (parsed, memory, creation, disks) = state.withLock { ($0.parsed, $0.memory, $0.creation, $0.disks) }
         // Images that come along are not at their places before, and queues that came as descriptors cannot be let go of.
-        guard let parsed, let memory, let creation, disks == nil, request.net.isEmpty else { return }
+        guard let parsed, let memory, let creation, disks == nil else { return }
+        let hasQueues = !request.net.isEmpty
         let errand = try? ControlErrand { vmm in
+            guard !hasQueues else {
+                vmm.logger.info("the machine is not made ahead: it gets queues of taps by descriptor (net_fds)")
+                return
+            }
             vmm.standBy(outline, parsed, MachineSource(of: memory, in: creation))
         }
         guard let errand else { return }
@@ -181,7 +186,10 @@ final class ArrivingMachine: MigrationSink {
             return
         }
         try? errand?.wait()
-        try? controller.onControl { _ in _ = try MachineOutline(outline) }
+        try? controller.onControl { vmm in
+            guard let standby = vmm.standby else { return }
+            _ = try MachineOutline(outline, processors: standby.outline.leaves.count)
+        }
     }
 
     var disks: ArrivingDisks? { state.withLock { $0.disks } }
@@ -192,7 +200,7 @@ final class ArrivingMachine: MigrationSink {
         do {
             try controller.onControl { vmm in
                 // Its sections are read when the machine is made; what does not fit at all shows itself here.
-                let document = try StateDocument(bytes, file: Self.name)
+                let document = try StateDocument(moved: bytes, Self.name)
                 let saved = try document.read(SavedMachine.self, of: StateName.machine)
                 if vmm.standby?.outline.machine != saved { _ = try Self.plan(parsed).placed(as: saved) }
                 vmm.arriving = document

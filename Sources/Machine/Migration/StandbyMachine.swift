@@ -14,16 +14,25 @@ struct MachineOutline {
     /// The CPUID leaves of each vCPU.
     let leaves: [[CPUIDEntry]]
 
+    /// What KVM takes at most (KVM_MAX_CPUID_ENTRIES).
+    private static let mostLeaves = 256
+
     /// Reads one, and all that is in it.
-    init(_ bytes: [UInt8]) throws(SnapshotError) {
-        let document = try StateDocument(bytes, file: "the outline that came")
+    ///
+    /// - Parameter processors: how many vCPUs the machine has by its configuration.
+    init(_ bytes: [UInt8], processors: Int) throws(SnapshotError) {
+        let document = try StateDocument(moved: bytes, "the outline that came")
         machine = try document.read(of: StateName.machine)
         var leaves: [[CPUIDEntry]] = []
-        while document.contains(StateName.vcpu(leaves.count)) {
-            leaves.append(try document.read(SavedVCPU.self, of: StateName.vcpu(leaves.count)).cpuid)
+        for index in 0..<processors {
+            let name = StateName.vcpu(index)
+            leaves.append(try document.read(SavedVCPU.self, of: name).cpuid)
+            try StateFields(name).check(
+                "cpuid", leaves[index].count <= Self.mostLeaves,
+                "\(leaves[index].count) CPUID leaves, where there are \(Self.mostLeaves) at most")
         }
         self.leaves = leaves
-        for name in document.unread {
+        for name in document.unread where !name.hasPrefix("__vcpu") {
             let kind = try document.kind(of: name).kind
             for type in MovedState.types where type.kind == kind { try Self.read(type, name, document) }
         }
@@ -63,8 +72,9 @@ extension VMM {
     func standBy(_ bytes: [UInt8], _ parsed: ParsedConfig, _ source: MachineSource) {
         guard vm == nil, standby == nil else { return }
         do {
-            let outline = try MachineOutline(bytes)
-            guard try ArrivingMachine.plan(parsed).isMadeUnseen else {
+            let planned = try ArrivingMachine.plan(parsed)
+            let outline = try MachineOutline(bytes, processors: planned.processors.boot)
+            guard planned.isMadeUnseen else {
                 throw VMError(.failed, ["its consoles would be noticed"])
             }
             let created = try make(parsed, goesOn: true, isStandby: true)

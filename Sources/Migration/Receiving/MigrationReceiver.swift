@@ -321,8 +321,8 @@ package final class MigrationReceiver {
     }
 
     private func takeOutline(_ bytes: [UInt8]) throws(MigrationError) {
-        guard memory != nil, !hasOutline else {
-            throw .violation("an outline came before its machine, or a second one")
+        guard memory != nil, machine.state == .receiving(1), !isComplete, !hasOutline else {
+            throw .violation("an outline came where none was to come, or a second one")
         }
         hasOutline = true
         sink.standBy(bytes)

@@ -227,7 +227,7 @@ package final class MigrationSender {
                     progress.update { $0.throttle = throttle }
                     continue
                 }
-                guard options.timeUp == .ignore else {
+                guard convergence.fits || options.timeUp == .ignore else {
                     throw MigrationError(
                         .timeUp,
                         "after \(options.timeout / 1000) s (timeout_s) the guest would still have to stand still for "
@@ -307,7 +307,7 @@ package final class MigrationSender {
 
     func stopGuest() throws(MigrationError) {
         if let asked = stop.asked { throw asked }
-        source.rehearse()
+        if welcome.understands(Welcome.outline) { source.rehearse() }
         Turns.short.take()
         stoppedAt = HostClock.monotonic
         try step(.paused)

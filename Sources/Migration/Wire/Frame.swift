@@ -65,7 +65,8 @@ package enum FrameKind: UInt16, CaseIterable, Sendable {
         case .hello, .welcome, .refusal: 1 << 20
         case .join: 4096
         case .pages, .packedPages: PagesHead.size + PagesHead.chunkSize
-        case .state, .outline: 64 << 20
+        case .state: 64 << 20
+        case .outline: 16 << 20
         case .abort: 64 << 10
         case .diskData: DiskHead.size + DiskHead.dataLimit
         case .diskZeroes: DiskHead.size

@@ -8,9 +8,21 @@ import Synchronization
 ///
 /// All numbers are of 32 bits, little-endian.
 package final class PackedParts: Sendable {
-    private let parts: Mutex<[[UInt8]]>
+    private struct State {
+        var parts: [[UInt8]]
+        /// Bytes that may still be handed out: a list that names one part again and again is none of ours.
+        var budget: Int
+    }
 
-    private init(_ parts: [[UInt8]]) { self.parts = Mutex(parts) }
+    private let state: Mutex<State>
+
+    private init(_ parts: [[UInt8]]) {
+        state = Mutex(State(parts: parts, budget: Self.mostReadings * parts.reduce(0) { $0 + $1.count }))
+    }
+
+    /// How often all the parts together may be read: a section whose decoding fails is decoded twice, for its error, and a
+    /// machine may be made twice.
+    private static let mostReadings = 8
 
     private static let magic: [UInt8] = Array("SWST".utf8)
     private static let headSize = 12
@@ -31,14 +43,20 @@ package final class PackedParts: Sendable {
     ///
     /// - Returns: their place in the list.
     func add(_ bytes: [UInt8]) -> Int {
-        parts.withLock { parts in
-            parts.append(bytes)
-            return parts.count - 1
+        state.withLock { state in
+            state.parts.append(bytes)
+            return state.parts.count - 1
         }
     }
 
-    /// The bytes at a place in the list; nil where there are none.
-    func part(_ index: Int) -> [UInt8]? { parts.withLock { $0.indices.contains(index) ? $0[index] : nil } }
+    /// The bytes at a place in the list; nil where there are none, or they were read too often.
+    func part(_ index: Int) -> [UInt8]? {
+        state.withLock { state in
+            guard state.parts.indices.contains(index), state.parts[index].count <= state.budget else { return nil }
+            state.budget -= state.parts[index].count
+            return state.parts[index]
+        }
+    }
 
     // MARK: The whole of it
 
@@ -48,7 +66,7 @@ package final class PackedParts: Sendable {
         let beside = PackedParts([])
         if let key { encoder.userInfo[key] = beside }
         let json = try encoder.encode(value)
-        let parts = beside.parts.withLock { $0 }
+        let parts = beside.state.withLock { $0.parts }
         var bytes = magic
         bytes.reserveCapacity(headSize + 4 * parts.count + json.count + parts.reduce(0) { $0 + $1.count })
         for number in [json.count, parts.count] + parts.map(\.count) {

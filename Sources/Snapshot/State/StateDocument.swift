@@ -29,16 +29,29 @@ package struct StateDocument {
     /// An empty document to add states to.
     package init() { file = nil }
 
-    /// Reads a document, in either form.
+    /// Reads a document.
     ///
     /// - Parameter file: the path that the bytes are from, for errors.
     /// - Throws: ``SnapshotError`` where the bytes are no such document or are from the future.
     package init(_ bytes: [UInt8], file: String) throws(SnapshotError) {
+        try self.init(file) { try JSONDecoder().decode(Outer.self, from: Data(bytes)) }
+    }
+
+    /// Reads a document that came from another machine, which may have packed it.
+    ///
+    /// - Throws: as above.
+    package init(moved bytes: [UInt8], _ name: String) throws(SnapshotError) {
+        guard PackedParts.isPacked(bytes) else {
+            try self.init(bytes, file: name)
+            return
+        }
+        try self.init(name) { try PackedParts.unpack(bytes) }
+    }
+
+    private init(_ file: String, _ decode: () throws -> Outer) throws(SnapshotError) {
         self.file = file
         do {
-            let document: Outer =
-                PackedParts.isPacked(bytes)
-                ? try PackedParts.unpack(bytes) : try JSONDecoder().decode(Outer.self, from: Data(bytes))
+            let document = try decode()
             let known = 1...Self.format
             guard known ~= document.format else {
                 throw SnapshotError(
