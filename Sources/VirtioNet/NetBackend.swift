@@ -46,15 +46,11 @@ package final class NetBackend: Sendable {
     /// The interface's name on the host.
     package let interface: String
 
-    /// How many pairs of queues there are.
-    let pairCount: Int
-
     /// - Parameter isStandby: whether another process still has a tap that has a name: it comes with `takeBack`.
     package init(_ settings: NetSettings, isStandby: Bool = false) throws(NetError) {
         let (queues, interface) =
             isStandby && !settings.tap.isEmpty ? ([], settings.tap) : try Self.attach(settings)
         attached = Mutex(queues)
-        pairCount = max(settings.pairs, 1)
         (self.settings, self.interface) = (settings, interface)
     }
 
@@ -128,7 +124,6 @@ package final class NetBackend: Sendable {
     package init(_ settings: NetSettings, _ taps: AdoptedTaps) throws(NetError) {
         try taps.check(settings)
         attached = Mutex(taps.queues)
-        pairCount = taps.queues.count
         self.settings = nil
         interface = taps.interface
     }

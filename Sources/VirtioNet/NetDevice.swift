@@ -54,7 +54,7 @@ package final class NetDevice: VirtioDevice {
         if settings.pairs > 1 { features |= Feature.multiQueue }
         self.features = features
         queueSizes = Array(repeating: settings.queueSize, count: 2 * max(settings.pairs, 1)) + [64]
-        metrics = NetMetrics(pairs: backend.pairCount)
+        metrics = NetMetrics(pairs: max(settings.pairs, 1))
     }
 
     package func configuration() -> [UInt8] {

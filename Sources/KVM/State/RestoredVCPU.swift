@@ -4,6 +4,9 @@ import Snapshot
 
 /// Giving a new vCPU what another one was.
 extension VCPUHandle {
+    /// The most CPUID leaves that KVM takes (KVM_MAX_CPUID_ENTRIES).
+    package static let mostLeaves = 256
+
     /// Gives the vCPU, which has not run, a state. Its counter goes on from where the saved one stopped, at the moment
     /// when the host's counter was `hostTSC`.
     ///
@@ -24,8 +27,7 @@ extension VCPUHandle {
             }
         }
         try step("\(at).cpuid") { () throws(KVMError) in
-            // What KVM takes at most (KVM_MAX_CPUID_ENTRIES).
-            guard saved.cpuid.count <= 256 else { throw .exhausted("CPUID leaves", limit: 256) }
+            guard saved.cpuid.count <= Self.mostLeaves else { throw .exhausted("CPUID leaves", limit: Self.mostLeaves) }
             // It may have been told before.
             if cpuid != saved.cpuid { try setCPUID(saved.cpuid) }
         }

@@ -14,9 +14,6 @@ struct MachineOutline {
     /// The CPUID leaves of each vCPU.
     let leaves: [[CPUIDEntry]]
 
-    /// What KVM takes at most (KVM_MAX_CPUID_ENTRIES).
-    private static let mostLeaves = 256
-
     /// Reads one, and all that is in it.
     ///
     /// - Parameter processors: how many vCPUs the machine has by its configuration.
@@ -28,8 +25,8 @@ struct MachineOutline {
             let name = StateName.vcpu(index)
             leaves.append(try document.read(SavedVCPU.self, of: name).cpuid)
             try StateFields(name).check(
-                "cpuid", leaves[index].count <= Self.mostLeaves,
-                "\(leaves[index].count) CPUID leaves, where there are \(Self.mostLeaves) at most")
+                "cpuid", leaves[index].count <= VCPUHandle.mostLeaves,
+                "\(leaves[index].count) CPUID leaves, where there are \(VCPUHandle.mostLeaves) at most")
         }
         self.leaves = leaves
         for name in document.unread where !name.hasPrefix("__vcpu") {
