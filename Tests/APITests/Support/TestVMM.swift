@@ -101,6 +101,16 @@ final class TestVMM: Sendable {
     /// How many descriptors the process has.
     var descriptors: Int { (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(child.id)/fd").count) ?? 0 }
 
+    /// The fewest descriptors that the process has within a second, by which it has closed its answered connections.
+    var descriptorsAtRest: Int {
+        var fewest = descriptors
+        _ = Deadline.seconds(1).wait(every: .milliseconds(10)) {
+            fewest = min(fewest, descriptors)
+            return false
+        }
+        return fewest
+    }
+
     /// The names of the process's threads.
     var threads: [String] {
         let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(child.id)/task")) ?? []
