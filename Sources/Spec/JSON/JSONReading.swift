@@ -4,15 +4,15 @@ extension JSONValue {
     /// The one value that a JSON text holds.
     /// - Throws: `SpecError` with one issue of kind `.syntax`, which says line and column or names the place.
     package static func parse(_ bytes: [UInt8]) throws(SpecError) -> JSONValue {
-        let numbers = try JSONStructure.check(bytes)
+        let shape = try JSONStructure.check(bytes)
         do {
-            let decoder = JSONDecoder()
-            if let key = numberTexts { decoder.userInfo[key] = numbers }
-            return try decoder.decode(JSONValue.self, from: Data(bytes))
-        } catch DecodingError.dataCorrupted(let context) {
-            var path = SpecPath()
-            for key in context.codingPath {
-                path = key.intValue.map { path.index($0) } ?? path.key(key.stringValue)
+            return try JSONDecoder().decode(ShapedValue.self, from: Data(bytes), configuration: shape).value
+        } catch let bad as BadText {
+            let path = bad.way.reversed().reduce(SpecPath()) { path, step in
+                switch step {
+                case .index(let index): path.index(index)
+                case .key(let key): path.key(key)
+                }
             }
             let message = "not valid JSON: this text is not UTF-8 or has an escape that JSON does not have"
             throw SpecError(SpecIssue(.syntax, path.text(.json), message))
@@ -22,9 +22,29 @@ extension JSONValue {
     }
 }
 
-extension JSONValue: Decodable {
-    /// Where the decoder finds how numbers are written (see `JSONStructure.check`).
-    private static let numberTexts = CodingUserInfoKey(rawValue: "swiftlet.numbers")
+/// A text that the decoder does not take.
+private struct BadText: Error {
+    /// The way to it, the last step first: the decoder keeps none where a value has a configuration.
+    var way: [Step] = []
+
+    enum Step { case index(Int), key(String) }
+
+    /// Does something one step down on the way.
+    static func below<Result>(_ step: Step, _ body: () throws -> Result) throws -> Result {
+        do { return try body() } catch var bad as BadText {
+            bad.way.append(step)
+            throw bad
+        }
+    }
+}
+
+/// A value that is decoded by its shape.
+///
+/// Without that each value would be decoded as one kind after the other, and each wrong guess costs an error; and an
+/// object would be asked for its keys, on whose account the runtime looks through all conformances of the executable,
+/// again and again. Reading a spec took twice as long.
+private struct ShapedValue: DecodableWithConfiguration {
+    let value: JSONValue
 
     /// The name of a member, whatever it is.
     private struct Key: CodingKey {
@@ -35,54 +55,44 @@ extension JSONValue: Decodable {
         init?(intValue: Int) { nil }
     }
 
-    /// Decodes a value of any kind. Each wrong guess costs an error, so the likelier kinds come first.
-    package init(from decoder: any Decoder) throws {
-        let single = try decoder.singleValueContainer()
-        if single.decodeNil() {
-            self = .null
-            return
-        }
-        do {
-            self = .string(try single.decode(String.self))
-            return
-        } catch DecodingError.typeMismatch {
-        } catch {
-            throw DecodingError.dataCorruptedError(in: single, debugDescription: "no text")
-        }
-        if let members = try? decoder.container(keyedBy: Key.self) {
+    init(from decoder: any Decoder, configuration shape: JSONShape) throws {
+        switch shape {
+        case .null: value = .null
+        case .bool: value = .bool(try decoder.singleValueContainer().decode(Bool.self))
+        case .number(let text): value = .number(JSONNumber(try decoder.singleValueContainer(), writtenAs: text))
+        case .string:
+            guard let text = try? decoder.singleValueContainer().decode(String.self) else { throw BadText() }
+            value = .string(text)
+        case .array(let shapes):
+            var items = try decoder.unkeyedContainer()
+            value = .array(
+                try shapes.enumerated().map { index, shape in
+                    try BadText.below(.index(index)) {
+                        try items.decode(ShapedValue.self, configuration: shape).value
+                    }
+                })
+        case .object(let shapes):
+            let members = try decoder.container(keyedBy: Key.self)
             var object = JSONObject()
-            // The decoder's order differs from run to run; messages should not.
-            for key in members.allKeys.sorted(by: { $0.stringValue < $1.stringValue }) {
-                object[key.stringValue] = try members.decode(JSONValue.self, forKey: key)
+            for (key, shape) in shapes {
+                object[key] = try BadText.below(.key(key)) {
+                    try members.decode(ShapedValue.self, forKey: Key(stringValue: key), configuration: shape).value
+                }
             }
-            self = .object(object)
-        } else if var items = try? decoder.unkeyedContainer() {
-            var array: [JSONValue] = []
-            while !items.isAtEnd { array.append(try items.decode(JSONValue.self)) }
-            self = .array(array)
-        } else if let flag = try? single.decode(Bool.self) {
-            self = .bool(flag)
-        } else {
-            self = .number(JSONNumber(single) { Self.text(of: single.codingPath, decoder) })
+            value = .object(object)
         }
-    }
-
-    /// How the number at a place is written.
-    private static func text(of path: [any CodingKey], _ decoder: any Decoder) -> String {
-        let texts = numberTexts.flatMap { decoder.userInfo[$0] } as? [[String]: String]
-        return texts?[path.map { $0.intValue.map { String($0) } ?? $0.stringValue }] ?? "a number"
     }
 }
 
 extension JSONNumber {
     /// The integer that holds the value, or else how it is written.
-    fileprivate init(_ container: any SingleValueDecodingContainer, _ text: () -> String) {
+    fileprivate init(_ container: any SingleValueDecodingContainer, writtenAs text: String?) {
         if let value = try? container.decode(Int64.self) {
             self = .signed(value)
         } else if let value = try? container.decode(UInt64.self) {
             self = .unsigned(value)
         } else {
-            self = .other(text())
+            self = .other(text ?? "a number")
         }
     }
 }

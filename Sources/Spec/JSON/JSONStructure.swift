@@ -1,11 +1,21 @@
 import FoundationEssentials
 
+/// What a JSON text holds, without its texts and numbers.
+indirect enum JSONShape: Sendable {
+    case null, bool, string
+    /// With how it is written, if that is not plain: 64 bits may not hold it, and the decoder keeps no text that a
+    /// message could show.
+    case number(String?)
+    case array([JSONShape])
+    /// The members by their keys, in the order of the keys.
+    case object([(key: String, shape: JSONShape)])
+}
+
 /// The checks of a JSON text that come before the decoder, which says of none of them where they are or lets them
 /// pass: a wrong bracket, comma or key, a trailing comma, a key that appears twice, a byte order mark, and nesting or
 /// length that would cost the decoder its stack or its time.
 ///
-/// What stands inside strings and numbers is the decoder's business; numbers that 64 bits may not hold are noted as
-/// they are written, since the decoder keeps no text that a message could show.
+/// What stands inside strings and numbers is the decoder's business.
 struct JSONStructure {
     /// The deepest nesting of lists and objects; a VM's configuration needs six levels.
     static let maximumDepth = 128
@@ -15,26 +25,23 @@ struct JSONStructure {
     private let bytes: [UInt8]
     private var position = 0
     private var values = 0
-    /// The keys and indices that lead to the position.
-    private var path: [String] = []
-    private var numbers: [[String]: String] = [:]
 
     /// Checks a whole text.
-    /// - Returns: the numbers that are not plain, by the keys and indices that lead to them.
+    /// - Returns: of what kind each of its values is.
     /// - Throws: `SpecError` with one issue of kind `.syntax`, which says line and column.
-    static func check(_ bytes: [UInt8]) throws(SpecError) -> [[String]: String] {
+    static func check(_ bytes: [UInt8]) throws(SpecError) -> JSONShape {
         var structure = JSONStructure(bytes: bytes)
         if bytes.starts(with: [0xef, 0xbb, 0xbf]) {
             throw structure.failure("the text starts with a byte order mark; save it as UTF-8 without one")
         }
         structure.skipSpace()
         if structure.next == nil { throw structure.failure("there is no value; give an object like {}") }
-        try structure.value(depth: 1)
+        let shape = try structure.value(depth: 1)
         structure.skipSpace()
         if structure.next != nil {
             throw structure.failure("found \(structure.found) after the end of the value; remove it")
         }
-        return structure.numbers
+        return shape
     }
 
     private init(bytes: [UInt8]) { self.bytes = bytes }
@@ -53,58 +60,70 @@ struct JSONStructure {
         while let byte = next, byte == 0x20 || byte == 0x0a || byte == 0x0d || byte == 0x09 { position += 1 }
     }
 
-    private mutating func value(depth: Int) throws(SpecError) {
+    private mutating func value(depth: Int) throws(SpecError) -> JSONShape {
         values += 1
         if values > Self.maximumValues { throw failure("more than \(Self.maximumValues) values") }
         switch next {
-        case UInt8(ascii: "{"): try members(depth, closing: "}") { part, keys throws(SpecError) in try part.key(&keys) }
-        case UInt8(ascii: "["): try members(depth, closing: "]") { _, _ throws(SpecError) in nil }
-        case UInt8(ascii: "\""): _ = try string()
-        case UInt8(ascii: "-"), .some(UInt8(ascii: "0")...UInt8(ascii: "9")): number()
+        case UInt8(ascii: "{"): return try object(depth)
+        case UInt8(ascii: "["):
+            var items: [JSONShape] = []
+            try parts(depth, closing: "]") { part throws(SpecError) in items.append(try part.value(depth: depth + 1)) }
+            return .array(items)
+        case UInt8(ascii: "\""):
+            _ = try string()
+            return .string
+        case UInt8(ascii: "-"), .some(UInt8(ascii: "0")...UInt8(ascii: "9")): return .number(number())
         default:
-            for word in ["true", "false", "null"] where bytes[position...].starts(with: word.utf8) {
+            for (word, shape) in [("true", JSONShape.bool), ("false", .bool), ("null", .null)]
+            where bytes[position...].starts(with: word.utf8) {
                 position += word.utf8.count
-                return
+                return shape
             }
             let isWord = next.map { $0 | 0x20 >= UInt8(ascii: "a") && $0 | 0x20 <= UInt8(ascii: "z") } ?? false
             throw failure("expected a value, found \(found)\(isWord ? "; a text goes into quotation marks" : "")")
         }
     }
 
-    /// Steps over the bytes that numbers consist of.
-    private mutating func number() {
+    /// Steps over the bytes that numbers consist of; what they are, where that is no plain integer.
+    private mutating func number() -> String? {
         let start = position
         while let byte = next, (0x30...0x39).contains(byte) || "+-.eE".utf8.contains(byte) { position += 1 }
         let text = bytes[start..<position]
         let digits = text.first == UInt8(ascii: "-") ? text.dropFirst() : text
         let isPlain = 1...18 ~= digits.count && digits.allSatisfy { 0x30...0x39 ~= $0 }
-        if isPlain, digits.count == 1 || digits.first != 0x30 { return }
-        // More than any report shows: deep paths take memory.
-        if numbers.count < 1000 { numbers[path] = String(decoding: text, as: UTF8.self) }
+        if isPlain, digits.count == 1 || digits.first != 0x30 { return nil }
+        return String(decoding: text, as: UTF8.self)
     }
 
-    /// Steps over a list or an object, whose members begin with what `start` steps over, their key.
-    private mutating func members(
-        _ depth: Int, closing: UnicodeScalar,
-        start: (inout JSONStructure, inout Set<String>) throws(SpecError) -> String?
+    /// Steps over an object.
+    private mutating func object(_ depth: Int) throws(SpecError) -> JSONShape {
+        var keys: Set<String> = []
+        var members: [(key: String, shape: JSONShape)] = []
+        try parts(depth, closing: "}") { part throws(SpecError) in
+            let key = try part.key(&keys)
+            members.append((key, try part.value(depth: depth + 1)))
+        }
+        return .object(members.sorted { $0.key < $1.key })
+    }
+
+    /// Steps over a list or an object, each of whose parts `step` steps over.
+    private mutating func parts(
+        _ depth: Int, closing: UnicodeScalar, step: (inout JSONStructure) throws(SpecError) -> Void
     ) throws(SpecError) {
         if depth > Self.maximumDepth {
             throw failure("nested deeper than \(Self.maximumDepth) levels; a spec needs six")
         }
         position += 1
         skipSpace()
-        var index = 0
-        var keys: Set<String> = []
-        while index > 0 || next != UInt8(ascii: closing) {
-            path.append(try start(&self, &keys) ?? String(index))
-            try value(depth: depth + 1)
-            path.removeLast()
+        var isFirst = true
+        while !isFirst || next != UInt8(ascii: closing) {
+            isFirst = false
+            try step(&self)
             skipSpace()
             if next == UInt8(ascii: closing) { break }
             guard next == UInt8(ascii: ",") else { throw failure("expected ',' or '\(closing)', found \(found)") }
             position += 1
             skipSpace()
-            index += 1
         }
         position += 1
     }
