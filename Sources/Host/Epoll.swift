@@ -8,6 +8,10 @@ package struct Epoll: ~Copyable, Sendable {
     package struct Interest: OptionSet, Sendable {
         package let rawValue: UInt32
         package init(rawValue: UInt32) { self.rawValue = rawValue }
+        /// The standard library's own has the runtime look through all conformances of the executable, half a ms.
+        package init(arrayLiteral elements: Interest...) {
+            self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue })
+        }
         /// Bytes to read, a connection to accept, a counter above zero.
         package static let readable = Interest(rawValue: EPOLLIN.rawValue)
         /// Room to write.

@@ -5,6 +5,10 @@ import Host
 package struct DirtyLogFeatures: OptionSet, Sendable {
     package let rawValue: UInt64
     package init(rawValue: UInt64) { self.rawValue = rawValue }
+    /// The standard library's own has the runtime look through all conformances of the executable, half a ms.
+    package init(arrayLiteral elements: DirtyLogFeatures...) {
+        self.init(rawValue: elements.reduce(0) { $0 | $1.rawValue })
+    }
 
     /// To look at it clears nothing; `clearDirtyLog` does.
     package static let manualProtection = DirtyLogFeatures(rawValue: UInt64(KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE))

@@ -203,7 +203,7 @@ extension AMLFieldUnit {
         switch self {
         case .named(let name, let bits):
             guard bits > 0 else { throw .badName(name, reason: "a field's named part needs at least one bit") }
-            bytes += try AMLName.segment(name[...], in: name)
+            try AMLName.append(segment: name[...].utf8, of: name, to: &bytes)
             width = bits
         case .reserved(let bits):
             bytes.append(0x00)

@@ -2,45 +2,49 @@
 enum AMLName {
     /// A single name: a capital or `_`, then up to three capitals, digits or `_`; short names are filled with `_`
     /// (ACPI 6.5, 20.2.2, NameSeg).
-    static func segment(_ name: Substring, in whole: String) throws(ACPIError) -> [UInt8] {
-        let bytes = [UInt8](name.utf8)
-        guard (1...4).contains(bytes.count) else {
-            throw .badName(whole, reason: "\"\(name)\" does not have 1 to 4 characters")
+    static func append(segment name: Substring.UTF8View, of whole: String, to bytes: inout [UInt8]) throws(ACPIError) {
+        guard (1...4).contains(name.count) else {
+            throw .badName(whole, reason: "\"\(Substring(name))\" does not have 1 to 4 characters")
         }
-        for (index, byte) in bytes.enumerated() {
+        let start = bytes.count
+        for byte in name {
             let letter = isCapital(byte) || byte == UInt8(ascii: "_")
-            guard letter || (index > 0 && isDigit(byte)) else {
-                throw .badName(whole, reason: "\"\(name)\" is not made of capitals, _ and, after the first, digits")
+            guard letter || (bytes.count > start && isDigit(byte)) else {
+                throw .badName(
+                    whole, reason: "\"\(Substring(name))\" is not made of capitals, _ and, after the first, digits")
             }
+            bytes.append(byte)
         }
-        return bytes + [UInt8](repeating: UInt8(ascii: "_"), count: 4 - bytes.count)
+        while bytes.count < start + 4 { bytes.append(UInt8(ascii: "_")) }
     }
 
     /// A path: `\` or `^`s, then names joined by dots (ACPI 6.5, 20.2.2, NameString).
     static func path(_ text: String) throws(ACPIError) -> [UInt8] {
-        var rest = text[...]
+        // In bytes: characters take longer.
+        var rest = text[...].utf8
         var bytes: [UInt8] = []
-        if rest.first == "\\" {
-            bytes.append(UInt8(ascii: "\\"))
-            rest.removeFirst()
+        bytes.reserveCapacity(rest.count + 6)
+        if rest.first == UInt8(ascii: "\\") {
+            bytes.append(rest.removeFirst())
         } else {
-            while rest.first == "^" {
-                bytes.append(UInt8(ascii: "^"))
-                rest.removeFirst()
-            }
+            while rest.first == UInt8(ascii: "^") { bytes.append(rest.removeFirst()) }
         }
         if rest.isEmpty {
             guard !bytes.isEmpty else { throw .badName(text, reason: "it is empty") }
             return bytes + [0x00]
         }
-        let names = rest.split(separator: ".", omittingEmptySubsequences: false)
-        switch names.count {
+        let dot = UInt8(ascii: ".")
+        let names = rest.count { $0 == dot } + 1
+        switch names {
         case 1: break
         case 2: bytes.append(0x2E)
-        case 3...255: bytes += [0x2F, UInt8(truncatingIfNeeded: names.count)]
+        case 3...255: bytes += [0x2F, UInt8(truncatingIfNeeded: names)]
         default: throw .badName("\(text.prefix(40))…", reason: "it has more than 255 parts")
         }
-        for name in names { bytes += try segment(name, in: text) }
+        for _ in 0..<names {
+            try append(segment: rest.prefix { $0 != dot }, of: text, to: &bytes)
+            rest = rest.drop { $0 != dot }.dropFirst()
+        }
         return bytes
     }
 
