@@ -62,6 +62,7 @@ enum VMSession {
             var options = VMM.Options(
                 selfTest: SelfTestGuest(commandLine: session.selfTest ?? "") { SelfTestImage.elf() })
             options.survivesGuest = session.noShutdown
+            options.isCommanded = session.apiSocket != nil
             options.migrationHook = session.migrationHook
             options.writer = Version.own
             options.files = files

@@ -124,6 +124,19 @@ import Testing
         expectRefusal(try Swiftlet.run(["check", "--json", "/nonexistent"]), 65, "/nonexistent: cannot be read")
     }
 
+    /// Devices come and go by commands alone: where none can come, the guest has no slots for them.
+    @Test func slotsAreThereForCommands() throws {
+        func tableSize(_ more: [String]) throws -> Int {
+            let words = ["-vv", "--self-test", "mode=hello"] + more
+            let result = try Swiftlet.run(spec: Swiftlet.spec(), words)
+            let lines = result.errors.split(separator: "\n")
+            let line = try #require(lines.first { $0.contains("name=DSDT") }, "\(result)")
+            return try #require(line.split(separator: "size=").last.flatMap { Int($0) }, "\(line)")
+        }
+        let (alone, commanded) = (try tableSize([]), try tableSize(["--api-socket", scratch.path("api")]))
+        #expect(alone < 1024 && commanded > 2048, "\(alone), \(commanded)")
+    }
+
     @Test func doctorSaysWhatRunsHere() throws {
         let result = try Swiftlet.run(["doctor", "--json"])
         let diagnosis = try object(result)

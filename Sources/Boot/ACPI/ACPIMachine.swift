@@ -61,8 +61,8 @@ package struct ACPIMachine: Equatable, Sendable {
         /// so that an event from before the guest listens is heard when it does.
         package var eventRegister = MachineLayout.eventRegister
         package var eventGSI = MachineLayout.eventGSI
-        /// The hot-plug registers of the PCI slots.
-        package var hotPlugRegisters = MachineLayout.pciHotPlug
+        /// The hot-plug registers of the PCI slots; nil for a bus whose devices neither come nor go, which has no slots.
+        package var hotPlugRegisters: UInt16? = MachineLayout.pciHotPlug
 
         package init() {}
     }

@@ -68,6 +68,16 @@ enum DSDT {
     /// of pending events once, for that clears it, and hands each event to its device.
     private static func eventDevice(_ power: ACPIMachine.Power) -> AMLTerm {
         let events = AMLTerm.local(0)
+        func when(_ event: ACPIEvent, _ action: AMLTerm) -> AMLTerm {
+            .if(.and(events, .integer(UInt64(event.rawValue))), then: [action])
+        }
+        var actions = [
+            .store(.path("EVTS"), in: events), when(.powerButton, .notify("\\_SB_.PWRB", .integer(0x80))),
+        ]
+        if power.hotPlugRegisters != nil {
+            actions.append(when(.pciHotPlug, .call("\\_SB_.PCI0.\(DSDTSlots.scanMethod)")))
+        }
+        actions.append(when(.generation, .notify("\\_SB_.VGEN", .integer(0x80))))
         return .device(
             "GED_",
             [
@@ -77,20 +87,7 @@ enum DSDT {
                     "EVTR", .systemIO, offset: .integer(UInt64(power.eventRegister)),
                     length: .integer(UInt64(MachineLayout.eventRegisterSize))),
                 .field(region: "EVTR", .doubleWord, [.named("EVTS", bits: 32)]),
-                .method(
-                    "_EVT", arguments: 1, serialized: true,
-                    [
-                        .store(.path("EVTS"), in: events),
-                        .if(
-                            .and(events, .integer(UInt64(ACPIEvent.powerButton.rawValue))),
-                            then: [.notify("\\_SB_.PWRB", .integer(0x80))]),
-                        .if(
-                            .and(events, .integer(UInt64(ACPIEvent.pciHotPlug.rawValue))),
-                            then: [.call("\\_SB_.PCI0.\(DSDTSlots.scanMethod)")]),
-                        .if(
-                            .and(events, .integer(UInt64(ACPIEvent.generation.rawValue))),
-                            then: [.notify("\\_SB_.VGEN", .integer(0x80))]),
-                    ]),
+                .method("_EVT", arguments: 1, serialized: true, actions),
             ])
     }
 
@@ -114,7 +111,8 @@ extension DSDT {
     // MARK: The PCI root bridge
 
     private static func pciRoot(_ machine: ACPIMachine) throws(ACPIError) -> AMLTerm {
-        let slots = try DSDTSlots.terms(registers: machine.power.hotPlugRegisters)
+        var slots: [AMLTerm] = []
+        if let registers = machine.power.hotPlugRegisters { slots = try DSDTSlots.terms(registers: registers) }
         return .device(
             "PCI0",
             [

@@ -18,8 +18,8 @@ struct InstanceEvents: Sendable {
     let failed: @Sendable (Int, VCPUFailure) -> Void
     /// A device has something for the log: its id and what happened.
     let report: @Sendable (String, String) -> Void
-    /// A phase of the build is done: its name, and details.
-    let phase: @Sendable (String, String) -> Void
+    /// A phase of the build is done: its name, and what makes the details for those who read them.
+    let phase: @Sendable (String, () -> String) -> Void
     /// Takes what the machine is made of.
     let details: BootDetails
     /// The guest let go of the device in a slot, which waits for `MachineInstance.finishRemoval`.
@@ -61,8 +61,12 @@ final class MachineInstance: Sendable {
 
     /// Builds the machine, and loads its payload or gives it what another one was; nothing runs yet.
     ///
-    /// - Parameter saved: what it goes on from; nil boots it. It stands still then, as after `pause`.
-    init(_ backends: Backends, _ events: InstanceEvents, from saved: MachineSource? = nil) throws {
+    /// - Parameters:
+    ///   - saved: what it goes on from; nil boots it. It stands still then, as after `pause`.
+    ///   - hasSlots: whether the guest that boots is told of slots for devices that come and go.
+    init(
+        _ backends: Backends, _ events: InstanceEvents, from saved: MachineSource? = nil, hasSlots: Bool = true
+    ) throws {
         plan = backends.plan
         let creation = try saved?.creation ?? VMCreation(KVMFile())
         let system = creation.system
@@ -73,17 +77,17 @@ final class MachineInstance: Sendable {
         creation.take(memory)
         self.memory = memory
         details.memory(memory)
-        events.phase("memory", "\(memory.size >> 20) MiB in \(memory.ranges.count) range(s)")
+        events.phase("memory") { "\(memory.size >> 20) MiB in \(memory.ranges.count) range(s)" }
 
         let entry: EntryState?
         if let saved {
             try saved.loadMemory(memory)
             if !saved.isSameMachine { try Self.renewGeneration(memory) }
-            events.phase("payload", "the memory of the snapshot")
+            events.phase("payload") { "the memory of the snapshot" }
             entry = nil
         } else {
-            let loaded = try Self.loadPayload(backends, memory, details)
-            events.phase("payload", loaded.words)
+            let loaded = try Self.loadPayload(backends, memory, hasSlots: hasSlots, details)
+            events.phase("payload") { loaded.words }
             entry = loaded.entry
         }
         let (machine, registration) = try creation.finish()
@@ -100,8 +104,9 @@ final class MachineInstance: Sendable {
         }
         slots = DeviceSlots(PCIRoot(windows: plan.windows), machine, memory, events)
         let builder = DeviceBuilder(backends: backends)
-        for planned in plan.devices { try slots.insert(builder.make(planned), planned, at: planned.registers) }
-        events.phase("devices", "\(plan.devices.count) on the PCI bus")
+        let devices = plan.devices
+        for planned in devices { try slots.insert(builder.make(planned), planned, at: planned.registers) }
+        events.phase("devices") { "\(devices.count) on the PCI bus" }
 
         legacy = try LegacyDevices(plan, backends, machine: machine, slots: slots, heard)
         serialPort = backends.lines.serial
@@ -122,7 +127,7 @@ final class MachineInstance: Sendable {
                 events.failed(vcpu, failure)
             }
         }
-        events.phase("vcpus", "\(runners.count)")
+        events.phase("vcpus") { "\(handles.count)" }
         if let saved {
             guard let document = saved.document else { return }
             try restore(document, isSameMachine: saved.isSameMachine)
@@ -156,17 +161,19 @@ final class MachineInstance: Sendable {
     }
 
     private static func loadPayload(
-        _ backends: Backends, _ memory: GuestMemory, _ details: BootDetails
+        _ backends: Backends, _ memory: GuestMemory, hasSlots: Bool, _ details: BootDetails
     ) throws -> LoadedPayload {
         let plan = backends.plan
-        var devices: ACPIMachine.LegacyDevices = [.clock]
+        var devices = ACPIMachine.LegacyDevices.clock
         if plan.serial != nil { devices.insert(.serial) }
+        var power = ACPIMachine.Power()
+        if !hasSlots { power.hotPlugRegisters = nil }
         let description = ACPIMachine(
             processors: ACPIMachine.Processors(
                 apicIDs: Array(plan.processors.apicIDs.prefix(plan.processors.boot)),
                 bootCount: plan.processors.boot),
             pci: ACPIMachine.PCIRoot(memory64: plan.windows.memory64.isEmpty ? nil : plan.windows.memory64),
-            devices: devices)
+            power: power, devices: devices)
         let tables = try ACPITables.build(description)
         for block in tables.blocks { try memory.write(block.bytes, at: block.address) }
         try memory.write(ResetVector.code, at: MachineLayout.resetVector)

@@ -159,10 +159,10 @@ extension VMM {
                 request: { mailbox.send(.request(life: life, $0)) },
                 failed: { mailbox.send(.failed(life: life, vcpu: $0, $1)) },
                 report: { logger.warning("\($1)", metadata: ["device": "\($0)"]) },
-                phase: { logger.info("\($0) ready: \($1)") }, details: BootDetails(logger: logger),
+                phase: { logger.info("\($0) ready: \($1())") }, details: BootDetails(logger: logger),
                 ejected: { mailbox.send(.ejected(life: life, slot: $0)) },
                 driverChanged: { emit($1 ? .deviceActivated : .deviceReset, ["id": $0]) },
-                isCancelled: { [controller] in controller.isEnding }), from: source)
+                isCancelled: { [controller] in controller.isEnding }), from: source, hasSlots: options.isCommanded)
     }
 
     /// The VM's guest lives in this machine from now on.

@@ -59,6 +59,14 @@ enum ACPICA {
         return printed
     }
 
+    /// Disassembles a DSDT to ASL, which is then in the directory too.
+    static func disassembled(_ dsdt: [UInt8], in directory: URL) throws -> String {
+        try write(dsdt, "dsdt.aml", in: directory)
+        let (output, status) = try run("iasl", ["-d", "dsdt.aml"], in: directory)
+        #expect(status == 0, "\(output)")
+        return try String(contentsOf: directory.appendingPathComponent("dsdt.dsl"), encoding: .utf8)
+    }
+
     /// A DSDT whose method counts the bytes that are set in a buffer, under a lock, and returns 0x11 for each of the
     /// three: the terms that a scan of hot-plug slots is made of.
     static func lockedScan() throws -> [UInt8] {
@@ -82,14 +90,6 @@ enum ACPICA {
 
 /// The tables as ACPICA's compiler reads them.
 @Suite struct ACPICompilerTests {
-    /// Disassembles the DSDT to ASL.
-    private func disassembled(_ dsdt: [UInt8], in directory: URL) throws -> String {
-        try ACPICA.write(dsdt, "dsdt.aml", in: directory)
-        let (output, status) = try ACPICA.run("iasl", ["-d", "dsdt.aml"], in: directory)
-        #expect(status == 0, "\(output)")
-        return try String(contentsOf: directory.appendingPathComponent("dsdt.dsl"), encoding: .utf8)
-    }
-
     @Test(arguments: [ACPIMachine.LegacyDevices.serial, [.serial, .clock, .keyboardController], []])
     func theDSDTCompilesBackToItself(devices: ACPIMachine.LegacyDevices) throws {
         try expectCompilesBack(DSDT.bytes(.sample(devices: devices)))
@@ -99,7 +99,7 @@ enum ACPICA {
 
     private func expectCompilesBack(_ dsdt: [UInt8]) throws {
         try ACPICA.inScratch { directory in
-            _ = try disassembled(dsdt, in: directory)
+            _ = try ACPICA.disassembled(dsdt, in: directory)
             let (output, status) = try ACPICA.run("iasl", ["-oa", "-p", "again", "dsdt.dsl"], in: directory)
             #expect(status == 0, "\(output)")
             #expect(output.contains(" 0 Errors, 0 Warnings"), "\(output)")
@@ -112,7 +112,7 @@ enum ACPICA {
         let dsdt = try DSDT.bytes(.sample())
         #expect(dsdt.count < 3072)
         try ACPICA.inScratch { directory in
-            let text = try disassembled(dsdt, in: directory)
+            let text = try ACPICA.disassembled(dsdt, in: directory)
             for expected in [
                 "EisaId (\"PNP0A08\")", "EisaId (\"PNP0A03\")", "EisaId (\"PNP0C02\")", "EisaId (\"PNP0C0C\")",
                 "\"VM_Gen_Counter\"", "Notify (\\_SB.VGEN, 0x80)",
@@ -126,7 +126,7 @@ enum ACPICA {
                 #expect(text.contains(expected), "no \(expected) in:\n\(text)")
             }
             let plain = try DSDT.bytes(.sample(devices: []))
-            let bare = try disassembled(plain, in: directory)
+            let bare = try ACPICA.disassembled(plain, in: directory)
             #expect(!bare.contains("PNP0501") && !bare.contains("PNP0B00"))
         }
     }

@@ -61,6 +61,23 @@ import Testing
         #expect(notifications(try interpret(["execute \\_SB.GED._EVT 5"], registers: 0x08)) == [])
     }
 
+    /// Where devices neither come nor go, the guest finds no slots, and looks at no register of theirs.
+    @Test func aBusWithoutSlots() throws {
+        var machine = ACPIMachine.sample()
+        machine.power.hotPlugRegisters = nil
+        let dsdt = try DSDT.bytes(machine)
+        try ACPICA.inScratch { directory in
+            let source = try ACPICA.disassembled(dsdt, in: directory)
+            #expect(source.contains("Device (PCI0)") && source.contains("Device (GED)"))
+            for name in ["_EJ0", "HPRG", DSDTSlots.scanMethod, "Device (S01)"] {
+                #expect(!source.contains(name), "\(source)")
+            }
+        }
+        // All events at once: the power button's and the generation id's are heard.
+        let printed = try ACPICA.interpret(["execute \\_SB.GED._EVT 5"], registers: 0xFF, dsdt: dsdt)
+        #expect(notifications(printed).map { $0.prefix(3) } == ["PWR", "VGE"], "\(printed)")
+    }
+
     @Test(arguments: [1, 2, 31]) func ejectingNamesTheSlot(_ slot: Int) throws {
         let printed = try interpret(["execute \\_SB.PCI0.\(name(slot))._EJ0 1", "execute \\_SB.PCI0.HPEJ"])
         let last = try #require(printed.range(of: "[Integer] = ", options: .backwards))
