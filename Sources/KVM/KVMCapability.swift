@@ -43,6 +43,10 @@ package struct KVMCapability: Equatable, Sendable {
     package static let dirtyLogProtect = KVMCapability(
         CL_KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, "KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2", "migration")
     package static let dirtyRing = KVMCapability(CL_KVM_CAP_DIRTY_LOG_RING, "KVM_CAP_DIRTY_LOG_RING", "migration")
+    package static let deferredWrites = KVMCapability(
+        CL_KVM_CAP_COALESCED_MMIO, "KVM_CAP_COALESCED_MMIO", "fewer exits")
+    package static let deferredPortWrites = KVMCapability(
+        CL_KVM_CAP_COALESCED_PIO, "KVM_CAP_COALESCED_PIO", "fewer exits for PCI configuration")
     package static let nestedState = KVMCapability(
         CL_KVM_CAP_NESTED_STATE, "KVM_CAP_NESTED_STATE", "VMs inside the guest",
         remedy:
@@ -60,6 +64,6 @@ package struct KVMCapability: Equatable, Sendable {
     /// What some features need.
     package static let optional: [KVMCapability] = [
         .x2apicAPI, .tscDeadline, .adjustClock, .tscFrequency, .tscControl, .xsave2, .xcrs, .dirtyLogProtect,
-        .dirtyRing, .nestedState,
+        .dirtyRing, .nestedState, .deferredPortWrites,
     ]
 }

@@ -44,6 +44,7 @@ struct DeviceBuilder {
 /// The devices at I/O ports.
 struct LegacyDevices: Sendable {
     let ports: PortBus
+    let pci: PCIPorts
     let acpi: ACPIRegisters
     let hotPlug: HotPlugRegisters
     let debugPort: DebugPort
@@ -65,7 +66,8 @@ struct LegacyDevices: Sendable {
         }
         // In the order of how often a guest uses them: the list is searched from its start.
         if let serial { ports.add(serial, at: MachineLayout.serial, count: MachineLayout.serialPortCount) }
-        ports.add(PCIPorts(slots.root), at: MachineLayout.pciConfigAddress, count: 8)
+        pci = PCIPorts(slots.root)
+        ports.add(pci, at: MachineLayout.pciConfigAddress, count: 8)
         debugPort = DebugPort()
         ports.add(debugPort, at: MachineLayout.debugPort, count: 1)
         let base = MachineLayout.sleepControl

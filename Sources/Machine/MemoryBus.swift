@@ -34,11 +34,3 @@ struct MemoryBus: Sendable {
         ram.contains { address >= $0.address && address - $0.address < $0.size }
     }
 }
-
-/// The ports 0xCF8 to 0xCFF of the PCI bus.
-final class PCIPorts: PortDevice {
-    private let root: PCIRoot
-    init(_ root: PCIRoot) { self.root = root }
-    func read(_ offset: UInt16, size: Int) -> UInt32 { root.readPort(Int(offset), size: size) }
-    func write(_ offset: UInt16, size: Int, value: UInt32) { root.writePort(Int(offset), size: size, value: value) }
-}

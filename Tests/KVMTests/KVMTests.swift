@@ -111,6 +111,33 @@ struct KVMTests {
         #expect(throws: KVMError.self) { try guest.machine.notify(event, on: .port(0x500), assign: false) }
     }
 
+    /// Writes that KVM keeps come in the order in which the guest made them, whether they found room in the ring or not.
+    @Test func deferredWritesComeInTheirOrder() throws {
+        // mov $400, %ecx; mov $0xCF8, %dx; xor %eax, %eax
+        // next: out %eax, (%dx); inc %eax; dec %ecx; jnz next
+        // inc %dx; out %al, (%dx); out %al, $0x80
+        let guest = try Guest([
+            0x66, 0xB9, 0x90, 0x01, 0x00, 0x00, 0xBA, 0xF8, 0x0C, 0x66, 0x31, 0xC0,
+            0x66, 0xEF, 0x66, 0x40, 0x66, 0x49, 0x75, 0xF8, 0x42, 0xEE, 0xE6, 0x80,
+        ])
+        let writes = try DeferredPortWrites.begin(guest.machine, guest.vcpu, at: 0xCF8, size: 4)
+        let system = try KVMSystem()
+        #expect((writes != nil) == (system.value(of: .deferredPortWrites) > 0))
+        var seen: [[Int]] = []
+        var exits = 0
+        while true {
+            guard case .port(let access) = try guest.run() else { throw FakeDriverError(description: "no port exit") }
+            writes?.take { seen.append([Int($0), $1, Int($2)]) }
+            if access.port == 0x80 { break }
+            exits += 1
+            seen.append([Int(access.port), Int(access.size), Int(guest.vcpu.portValue(access))])
+        }
+        #expect(seen == (0..<400).map { [0xCF8, 4, $0] } + [[0xCF9, 1, 400 & 0xFF]])
+        // The ring has a page.
+        #expect(exits == (writes == nil ? 401 : 2), "\(exits)")
+        writes?.take { Issue.record("again: \($0), \($1), \($2)") }
+    }
+
     /// A page stays in the log until it is cleared, and then only the next write brings it back; without manual protection a
     /// look clears it.
     @Test func theDirtyLogIsClearedApart() throws {

@@ -3,6 +3,7 @@ import CharBackend
 import Foundation
 import Host
 import KVM
+import PCI
 import Snapshot
 import Spec
 import TestSupport
@@ -64,6 +65,31 @@ import Testing
             let memory = try #require(saved?.memory.first)
             let count = (0..<4).reduce(0) { $0 | Int(memory[0x30_0000 + $1]) << (8 * $1) }
             #expect(count == bytes.count || count == bytes.count + 1)
+        }
+    }
+
+    /// An address of PCI's configuration space that the guest has written, and not used yet, is part of its state.
+    @Test func anAddressThatKVMKeepsIsSaved() throws {
+        let kernel = TinyKernel([
+            0x66, 0xBA, 0xF8, 0x0C,  // mov dx, 0xcf8
+            0xB8, 0x04, 0x08, 0x00, 0x80,  // mov eax, 0x80000804
+            0xEF,  // out dx, eax
+            0xB0, 0x2A,  // mov al, 0x2a
+            0xE6, 0x80,  // out 0x80, al
+            0xEB, 0xFE,  // jmp to itself
+        ])
+        try Guests.alone {
+            let scratch = try ScratchDirectory("address")
+            var config = Guests.config(mebibytes: 16)
+            config.payload = PayloadConfig()
+            config.payload?.kernel = try scratch.write("kernel", kernel.elf)
+            let machine = try TestMachine(config)
+            defer { machine.end() }
+            try machine.instance.start()
+            #expect(Deadline.seconds(10).wait { machine.instance.debugPort.saved.code == 0x2A })
+            let saved = try machine.save()
+            let bus = try saved.document.read(PCIRootState.self, of: StateName.bus)
+            #expect(bus.portAddress == 0x8000_0804)
         }
     }
 

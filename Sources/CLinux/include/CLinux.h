@@ -146,6 +146,11 @@ static inline int cl_kvm_irq_line(int vm, uint32_t gsi, uint32_t level) {
     struct kvm_irq_level line = {.irq = gsi, .level = level};
     return cl_ioctl_pointer(vm, CL_KVM_IRQ_LINE, &line);
 }
+// KVM_REGISTER_COALESCED_MMIO for I/O ports, with such a union too.
+static inline int cl_kvm_defer_port_writes(int vm, uint16_t port, uint32_t size) {
+    struct kvm_coalesced_mmio_zone zone = {.addr = port, .size = size, .pio = 1};
+    return cl_ioctl_pointer(vm, CL_KVM_REGISTER_COALESCED_MMIO, &zone);
+}
 // The host's time stamp counter now.
 static inline uint64_t cl_tsc(void) { return __builtin_ia32_rdtsc(); }
 static inline uint8_t *cl_kvm_immediate_exit(struct kvm_run *run) { return &run->immediate_exit; }

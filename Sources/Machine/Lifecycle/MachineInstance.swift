@@ -117,6 +117,7 @@ final class MachineInstance: Sendable {
             } else {
                 try Self.createBareVCPUs(plan, system.kvm, machine, saved?.leaves ?? [])
             }
+        if let first = handles.first { try legacy.pci.deferAddresses(machine, first) }
         try registration.finish()
         dirtyLog = DirtyLog(machine, memory, rings: DirtyRings(machine, handles))
         let buses = (legacy.ports, MemoryBus(pci: slots.root, ram: memory.ranges))

@@ -58,6 +58,7 @@ extension MachineInstance {
             try document.add(transport.save(), as: id)
             try transport.device.save(to: &document, as: StateName.device(id))
         }
+        legacy.pci.catchUp()
         try document.add(slots.root.saved, as: StateName.bus)
     }
 
