@@ -107,33 +107,44 @@ package final class Serial16550A: PortDevice, CharReceiver {
         return result
     }
 
+    /// Changes the registers, and tells the I/O thread when there is room for input where there was none: it sees that
+    /// neither when a byte is taken nor when the FIFO is switched or cleared or the loop-back left.
+    private func makingRoom<Result>(_ body: (inout SerialState) -> Result) -> Result {
+        let (result, hasRoom) = change { state in
+            let before = Self.room(state)
+            return (body(&state), before <= 0 && Self.room(state) > 0)
+        }
+        if hasRoom { port.inputRoomAvailable() }
+        return result
+    }
+
+    private static func room(_ state: SerialState) -> Int {
+        guard state.modemControl & loopback == 0 else { return 0 }
+        return (state.fifoEnabled ? SerialState.fifoDepth : 1) - state.received.count
+    }
+
     // MARK: Registers
 
     package func read(_ offset: UInt16, size: Int) -> UInt32 {
         // While the transmitter is looked at, the port is asked; its lock is never taken inside ours.
         let room = offset == 5 ? port.hasRoom : true
-        var freed = false
-        let value = change { state -> UInt8 in
-            let divisor = state.lineControl & Self.divisorAccess != 0
-            switch offset {
-            case 0 where divisor: return state.divisorLow
-            case 1 where divisor: return state.divisorHigh
-            case 0:
-                guard !state.received.isEmpty else { return 0 }
-                freed = true
-                return state.received.removeFirst()
-            case 1: return state.interruptEnable
-            case 2: return Self.identify(&state)
-            case 3: return state.lineControl
-            case 4: return state.modemControl
-            case 5: return Self.lineStatus(&state, room: room)
-            case 6: return Self.modemStatus(&state)
-            case 7: return state.scratch
-            default: return 0xFF
-            }
-        }
-        if freed { port.inputRoomAvailable() }
-        return UInt32(value)
+        return UInt32(
+            makingRoom { state in
+                let divisor = state.lineControl & Self.divisorAccess != 0
+                switch offset {
+                case 0 where divisor: return state.divisorLow
+                case 1 where divisor: return state.divisorHigh
+                case 0: return state.received.isEmpty ? 0 : state.received.removeFirst()
+                case 1: return state.interruptEnable
+                case 2: return Self.identify(&state)
+                case 3: return state.lineControl
+                case 4: return state.modemControl
+                case 5: return Self.lineStatus(&state, room: room)
+                case 6: return Self.modemStatus(&state)
+                case 7: return state.scratch
+                default: return 0xFF
+                }
+            })
     }
 
     private static func identify(_ state: inout SerialState) -> UInt8 {
@@ -171,9 +182,7 @@ package final class Serial16550A: PortDevice, CharReceiver {
     package func write(_ offset: UInt16, size: Int, value: UInt32) {
         let byte = UInt8(truncatingIfNeeded: value)
         var sent = false
-        // Switching or clearing the FIFO and leaving the loop-back make room that the I/O thread does not see by itself.
-        let mayFree = offset == 2 || offset == 4
-        change { state in
+        makingRoom { state in
             let divisor = state.lineControl & Self.divisorAccess != 0
             switch offset {
             case 0 where divisor: state.divisorLow = byte
@@ -201,7 +210,6 @@ package final class Serial16550A: PortDevice, CharReceiver {
             }
         }
         if sent { transmit(byte) }
-        if mayFree { port.inputRoomAvailable() }
     }
 
     private func transmit(_ byte: UInt8) {
@@ -224,12 +232,7 @@ package final class Serial16550A: PortDevice, CharReceiver {
 
     // MARK: The backend's side
 
-    package var inputRoom: Int {
-        state.withLock { state in
-            guard state.modemControl & Self.loopback == 0 else { return 0 }
-            return (state.fifoEnabled ? SerialState.fifoDepth : 1) - state.received.count
-        }
-    }
+    package var inputRoom: Int { state.withLock { Self.room($0) } }
 
     package func receive(_ bytes: [UInt8]) {
         change { state in for byte in bytes { Self.receive(byte, &state) } }
