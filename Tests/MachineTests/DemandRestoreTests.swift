@@ -106,7 +106,7 @@ import Testing
             sleepThread(.milliseconds(round * 5))
         }
         #expect(vm.end() == .quit)
-        #expect(try Guests.machineDescriptors().isEmpty)
+        #expect(try Guests.nothingIsLeft())
     }
 
     @Test func sharedMemoryComesPageByPage() throws {

@@ -63,6 +63,11 @@ enum Guests {
         }.filter { link in ["kvm", "memfd"].contains { link.contains($0) } }.sorted()
     }
 
+    /// Whether no machine's descriptors are open, as soon as the tests of KVM's own room have closed theirs.
+    static func nothingIsLeft() throws -> Bool {
+        try Deadline.seconds(20).wait(every: .milliseconds(20)) { try machineDescriptors().isEmpty }
+    }
+
     /// The threads of this process that belong to machines, by their names.
     static func machineThreads() throws -> [String] {
         try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").compactMap {

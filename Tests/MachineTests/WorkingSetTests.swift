@@ -116,7 +116,7 @@ import Testing
                 try vm.command(.delete)
             }
             #expect(
-                try FileManager.default.fileExists(atPath: path + "/working-set") && Guests.machineDescriptors().isEmpty
+                try FileManager.default.fileExists(atPath: path + "/working-set") && Guests.nothingIsLeft()
             )
             #expect(vm.end() == .quit)
         }
