@@ -170,9 +170,12 @@ final class CharClients: Sendable {
         port.watch(!attached.isEmpty)
         var again: Int32?
         for client in attached {
-            if client.hasInput {
+            // Until there is no room at a look: the guest tells of what it makes room for from then on, and not of what it
+            // has taken meanwhile.
+            while client.hasInput {
                 let room = port.inputRoom
-                if room > 0 { port.deliver(client.input(limit: room)) }
+                guard room > 0 else { break }
+                port.deliver(client.input(limit: room))
             }
             if !client.isGone, let pause = client.pump(port) { again = min(again ?? pause, pause) }
         }

@@ -134,11 +134,11 @@ package final class CharLoop: Sendable {
                 guard now < deadline, lines.contains(where: { $0.port.pendingCount > 0 }) else { return }
                 timeout = Int32(clamping: (deadline - now) / 1_000_000 + 1)
             }
-            serve(lines, timeout: timeout)
+            serve(lines, timeout: timeout, isStopping: deadline != nil)
         }
     }
 
-    private func serve(_ lines: [Line], timeout: Int32) {
+    private func serve(_ lines: [Line], timeout: Int32, isStopping: Bool) {
         var entries = [PollEntry(wake.raw, forReading: true)]
         var meaning: [(Int, Kind)] = [(0, .wake)]
         var timeout = timeout
@@ -150,9 +150,9 @@ package final class CharLoop: Sendable {
             if let again = line.port.clients.serve(line.port) {
                 timeout = timeout < 0 ? again : min(timeout, again)
             }
-            let room = line.port.inputRoom
-            if room > 0, line.endpoint.hasWaiting { take(line) }
-            if let input = line.endpoint.inputDescriptor, room > 0 || line.endpoint.readsAhead {
+            // As clients' input is delivered.
+            while line.endpoint.hasWaiting, line.port.inputRoom > 0 { take(line) }
+            if let input = line.endpoint.inputDescriptor, line.port.inputRoom > 0 || line.endpoint.readsAhead {
                 entries.append(PollEntry(input, forReading: true))
                 meaning.append((index, .input))
             }
@@ -171,7 +171,9 @@ package final class CharLoop: Sendable {
             }
         }
         PollEntry.wait(&entries, timeout: timeout)
-        if entries[0].isReadable { gather(lines, isStopping: timeout >= 0) }
+        if entries[0].isReadable, !isStopping, lines.contains(where: { $0.port.mayGather }) {
+            HostClock.sleep(microseconds: 50)
+        }
         for (entry, (index, kind)) in zip(entries, meaning) where entry.isReadable || entry.isWritable {
             switch kind {
             case .wake: wake.drain()
@@ -182,16 +184,6 @@ package final class CharLoop: Sendable {
             }
         }
     }
-
-    /// A guest's driver writes its text byte by byte, and the first one wakes this thread: it waits a little for those
-    /// behind it, which then cost neither the guest nor anybody else anything. Nobody notices who reads the text.
-    private func gather(_ lines: [Line], isStopping: Bool) {
-        let pending = lines.reduce(0) { $0 + $1.port.pendingCount }
-        if 1..<Self.fewBytes ~= pending, !isStopping { HostClock.sleep(microseconds: 100) }
-    }
-
-    /// So much output does not wait for more.
-    private static let fewBytes = 1024
 
     private enum Kind { case wake, listener, input, output }
 

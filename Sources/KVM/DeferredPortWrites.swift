@@ -22,27 +22,22 @@ package final class DeferredPortWrites: Sendable {
     /// - Parameters:
     ///   - vcpu: any of the VM's, by which the ring is reached.
     ///   - size: bytes of ports from `port` on.
-    /// - Returns: nil where this KVM does not do that.
+    /// - Returns: nil where this KVM does not do that, or cannot: then each write is an exit.
     package static func begin(
         _ machine: VMHandle, _ vcpu: VCPUHandle, at port: UInt16, size: UInt32
-    ) throws(KVMError) -> DeferredPortWrites? {
+    ) -> DeferredPortWrites? {
         // It is the number of the page in the vCPU's descriptor.
         let page = machine.value(of: .deferredWrites)
         guard page > 0, machine.value(of: .deferredPortWrites) > 0 else { return nil }
-        let writes: DeferredPortWrites
-        do {
-            let offset = Int64(page) * Int64(HostRange.pageSize)
-            writes = DeferredPortWrites(
-                try Mapping(length: HostRange.pageSize, .shared(descriptor: vcpu.file.raw, offset: offset)))
-        } catch {
-            throw .request("map the ring of deferred port writes", error.errno)
-        }
-        let result = cl_kvm_defer_port_writes(machine.descriptor, port, size)
-        guard result >= 0 else { throw .request("defer writes to port \(port)", Errno(-result)) }
-        return writes
+        let offset = Int64(page) * Int64(HostRange.pageSize)
+        guard let ring = try? Mapping(length: HostRange.pageSize, .shared(descriptor: vcpu.file.raw, offset: offset))
+        else { return nil }
+        let writes = DeferredPortWrites(ring)
+        return cl_kvm_defer_port_writes(machine.descriptor, port, size) >= 0 ? writes : nil
     }
 
-    /// Takes the writes out of the ring, in the order in which the guest made them.
+    /// Takes the writes out of the ring, in the order in which the guest made them. The caller sees to it that one thread
+    /// does so at a time.
     ///
     /// - Parameter write: carries one out: the port, 1 to 4 bytes, and these in the lowest place.
     package func take(_ write: (_ port: UInt16, _ size: Int, _ value: UInt32) -> Void) {

@@ -107,8 +107,8 @@ package final class Serial16550A: PortDevice, CharReceiver {
         return result
     }
 
-    /// Changes the registers, and tells the I/O thread when there is room for input where there was none: it sees that
-    /// neither when a byte is taken nor when the FIFO is switched or cleared or the loop-back left.
+    /// Changes the registers, and tells the I/O thread when there is room for input where there was none: when a byte is
+    /// taken, the FIFO switched or cleared, or the loop-back left. Where there was room, the thread is on its way to fill it.
     private func makingRoom<Result>(_ body: (inout SerialState) -> Result) -> Result {
         let (result, hasRoom) = change { state in
             let before = Self.room(state)

@@ -18,8 +18,8 @@ final class PCIPorts: PortDevice {
     /// Has KVM keep the writes of addresses, if it can. Before the vCPUs run.
     ///
     /// - Parameter vcpu: any of the VM's.
-    func deferAddresses(_ machine: VMHandle, _ vcpu: VCPUHandle) throws(KVMError) {
-        let writes = try DeferredPortWrites.begin(machine, vcpu, at: MachineLayout.pciConfigAddress, size: 4)
+    func deferAddresses(_ machine: VMHandle, _ vcpu: VCPUHandle) {
+        let writes = DeferredPortWrites.begin(machine, vcpu, at: MachineLayout.pciConfigAddress, size: 4)
         deferred.withLock { $0 = writes }
     }
 

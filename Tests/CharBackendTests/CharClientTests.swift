@@ -185,6 +185,25 @@ struct CharClientTests {
         #expect(deadline.wait { stay.room == CharAttachment.capacity })
     }
 
+    /// A guest that has taken what it got before the I/O thread looks again tells nobody that there is room.
+    @Test func aGuestThatReadsAtOnceGetsAllOfIt() throws {
+        final class Reader: CharReceiver {
+            private let taken = Mutex<[UInt8]>([])
+            var inputRoom: Int { 3 }
+            func receive(_ bytes: [UInt8]) { taken.withLock { $0 += bytes } }
+            func outputDrained() {}
+            var bytes: [UInt8] { taken.withLock { $0 } }
+        }
+        defer { loop.stop() }
+        let port = try loop.open(.null).port
+        let reader = Reader()
+        port.connect(reader)
+        let (_, client) = try attach(port)
+        client.write(text(4000))
+        #expect(deadline.wait { reader.bytes.count == 4000 }, "\(reader.bytes.count)")
+        #expect(reader.bytes == text(4000))
+    }
+
     @Test func aLineOutlivesItsGuests() throws {
         defer { loop.stop() }
         let port = try loop.open(.null).port

@@ -124,7 +124,7 @@ import Testing
         expectRefusal(try Swiftlet.run(["check", "--json", "/nonexistent"]), 65, "/nonexistent: cannot be read")
     }
 
-    /// Devices come and go by commands alone: where none can come, the guest has no slots for them.
+    /// Devices come by commands alone: where none can come, the guest has no empty slots for them.
     @Test func slotsAreThereForCommands() throws {
         func tableSize(_ more: [String]) throws -> Int {
             let words = ["-vv", "--self-test", "mode=hello"] + more

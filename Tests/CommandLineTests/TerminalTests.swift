@@ -57,6 +57,40 @@ import Testing
         try expectEnd(shell, 0)
     }
 
+    /// What is typed faster than the guest reads it gets there, though the guest is silent meanwhile and wakes nobody.
+    @Test func aSilentGuestGetsAllThatIsTyped() throws {
+        let kernel = TinyKernel([
+            0x66, 0xBA, 0xFA, 0x03,  // mov dx, 0x3fa
+            0xB0, 0x01,  // mov al, 1
+            0xEE,  // out dx, al
+            0x66, 0xBA, 0xF8, 0x03,  // mov dx, 0x3f8
+            0xB0, 0x52,  // mov al, 'R'
+            0xEE,  // out dx, al
+            0xB9, 0xB8, 0x0B, 0x00, 0x00,  // mov ecx, 3000
+            0x66, 0xBA, 0xFD, 0x03,  // next: mov dx, 0x3fd
+            0xEC,  // in al, dx
+            0xA8, 0x01,  // test al, 1
+            0x74, 0xF7,  // jz next
+            0x66, 0xBA, 0xF8, 0x03,  // mov dx, 0x3f8
+            0xEC,  // in al, dx
+            0x49,  // dec ecx
+            0x75, 0xEF,  // jnz next
+            0xB0, 0x44,  // mov al, 'D'
+            0xEE,  // out dx, al
+            0xEB, 0xFE,  // jmp to itself
+        ])
+        try scratch.write("kernel", kernel.elf)
+        let spec = String(Swiftlet.ttySpec.dropLast() + #","payload":{"kernel":"kernel"}}"#)
+        for _ in 0..<3 {
+            let shell = try start("full", spec: spec)
+            try shell.expect("R", by: .seconds(30))
+            try shell.write(String(repeating: "a", count: 3000))
+            try shell.expect("D", by: .seconds(30))
+            try shell.write("\u{1}x")
+            try expectEnd(shell, 0)
+        }
+    }
+
     @Test func powerOffGivesTheTerminalBack() throws {
         let shell = try start("hello")
         try expectEnd(shell, 0)

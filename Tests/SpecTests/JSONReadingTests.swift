@@ -69,6 +69,13 @@ import Testing
                 == "$.a[1]: not valid JSON: this text is not UTF-8 or has an escape that JSON does not have")
     }
 
+    /// The decoder finds it before it looks at any value.
+    @Test func namesAnEscapeThatIsCutOff() {
+        #expect(
+            failure(Array(#"{"a":"\u12"}"#.utf8))
+                == "$: not valid JSON: this text is not UTF-8 or has an escape that JSON does not have")
+    }
+
     @Test func refusesTextThatIsNotUTF8() {
         #expect(
             failure([0x22, 0xff, 0x22])

@@ -35,10 +35,13 @@ package struct ACPIMachine: Equatable, Sendable {
         package var memory64: Range<UInt64>?
         /// The windows for I/O BARs.
         package var ports: [ClosedRange<UInt16>]
+        /// The last of the slots that the guest is told of, which begin with 1; 0 for none.
+        package var lastSlot: UInt8
 
         package init(
             memory64: Range<UInt64>?, memory32: Range<UInt64> = MachineLayout.pciMemory32,
             ports: [ClosedRange<UInt16>] = [MachineLayout.pciPorts],
+            lastSlot: UInt8 = MachineLayout.pciSlots.upperBound,
             ecamBase: UInt64 = MachineLayout.ecam.lowerBound, busCount: Int = MachineLayout.pciBusCount
         ) {
             self.ecamBase = ecamBase
@@ -46,6 +49,7 @@ package struct ACPIMachine: Equatable, Sendable {
             self.memory32 = memory32
             self.memory64 = memory64
             self.ports = ports
+            self.lastSlot = lastSlot
         }
     }
 
@@ -61,8 +65,8 @@ package struct ACPIMachine: Equatable, Sendable {
         /// so that an event from before the guest listens is heard when it does.
         package var eventRegister = MachineLayout.eventRegister
         package var eventGSI = MachineLayout.eventGSI
-        /// The hot-plug registers of the PCI slots; nil for a bus whose devices neither come nor go, which has no slots.
-        package var hotPlugRegisters: UInt16? = MachineLayout.pciHotPlug
+        /// The hot-plug registers of the PCI slots.
+        package var hotPlugRegisters = MachineLayout.pciHotPlug
 
         package init() {}
     }

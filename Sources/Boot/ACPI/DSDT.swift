@@ -5,7 +5,7 @@
 enum DSDT {
     static func bytes(_ machine: ACPIMachine) throws(ACPIError) -> [UInt8] {
         var devices = [
-            try pciRoot(machine), try motherboard(machine.pci), powerButton, generation, eventDevice(machine.power),
+            try pciRoot(machine), try motherboard(machine.pci), powerButton, generation, eventDevice(machine),
         ]
         if machine.devices.contains(.serial) { devices.append(serial) }
         if machine.devices.contains(.clock) { devices.append(clock) }
@@ -66,7 +66,8 @@ enum DSDT {
 
     /// The generic event device (ACPI 6.5, 5.6.9): its interrupt makes the guest run `_EVT`, which reads the register
     /// of pending events once, for that clears it, and hands each event to its device.
-    private static func eventDevice(_ power: ACPIMachine.Power) -> AMLTerm {
+    private static func eventDevice(_ machine: ACPIMachine) -> AMLTerm {
+        let power = machine.power
         let events = AMLTerm.local(0)
         func when(_ event: ACPIEvent, _ action: AMLTerm) -> AMLTerm {
             .if(.and(events, .integer(UInt64(event.rawValue))), then: [action])
@@ -74,7 +75,7 @@ enum DSDT {
         var actions = [
             .store(.path("EVTS"), in: events), when(.powerButton, .notify("\\_SB_.PWRB", .integer(0x80))),
         ]
-        if power.hotPlugRegisters != nil {
+        if machine.pci.lastSlot > 0 {
             actions.append(when(.pciHotPlug, .call("\\_SB_.PCI0.\(DSDTSlots.scanMethod)")))
         }
         actions.append(when(.generation, .notify("\\_SB_.VGEN", .integer(0x80))))
@@ -111,8 +112,7 @@ extension DSDT {
     // MARK: The PCI root bridge
 
     private static func pciRoot(_ machine: ACPIMachine) throws(ACPIError) -> AMLTerm {
-        var slots: [AMLTerm] = []
-        if let registers = machine.power.hotPlugRegisters { slots = try DSDTSlots.terms(registers: registers) }
+        let slots = try DSDTSlots.terms(registers: machine.power.hotPlugRegisters, last: machine.pci.lastSlot)
         return .device(
             "PCI0",
             [

@@ -1,22 +1,24 @@
 /// The slots of the PCI root bus in AML: hot-plug as ACPI has it (ACPI 6.5, 5.6.6, 6.1.1, 6.1.11 and 6.3.3).
 ///
-/// Each slot is a device that can be ejected, which makes it one that Linux's acpiphp looks after. The 31 devices and
+/// Each slot is a device that can be ejected, which makes it one that Linux's acpiphp looks after. The up to 31 devices and
 /// their notifications differ in a few bytes only, so each is encoded once and copied, which keeps the VMM's start short.
 enum DSDTSlots {
     /// The method of `PCI0` that hands on what happened since it last ran.
     static let scanMethod = "HPSC"
     private static let notifyMethod = "HPNT"
 
-    /// The terms inside `PCI0`: the hot-plug registers at I/O ports, the slots, and the methods that notify them.
-    static func terms(registers: UInt16) throws(ACPIError) -> [AMLTerm] {
-        [
+    /// The terms inside `PCI0`: the hot-plug registers at I/O ports, the slots from 1 to the last one, and the methods that
+    /// notify them. Nothing without slots.
+    static func terms(registers: UInt16, last: UInt8) throws(ACPIError) -> [AMLTerm] {
+        guard last > 0 else { return [] }
+        return [
             .operationRegion(
                 "HPRG", .systemIO, offset: .integer(UInt64(registers)),
                 length: .integer(UInt64(MachineLayout.pciHotPlugSize))),
             .field(
                 region: "HPRG", .doubleWord,
                 [.named("HPIN", bits: 32), .named("HPOU", bits: 32), .named("HPEJ", bits: 32)]),
-            .encoded(try copies(of: device)), try notify, scan,
+            .encoded(try copies(of: device, last: last)), try notify(last: last), scan,
         ]
     }
 
@@ -37,15 +39,13 @@ enum DSDTSlots {
     }
 
     /// Notifies the slots of a bit mask (argument 0), bit n for slot n, of an event (argument 1).
-    private static var notify: AMLTerm {
-        get throws(ACPIError) {
-            let slots = AMLTerm.local(0)
-            let next = try copies(
-                of: { .if(.and(slots, .one), then: [.notify(name($0), .argument(1))]) },
-                behind: .arithmetic(.shiftRight, slots, .one, in: slots))
-            return .method(
-                notifyMethod, arguments: 2, serialized: true, [.store(.argument(0), in: slots), .encoded(next)])
-        }
+    private static func notify(last: UInt8) throws(ACPIError) -> AMLTerm {
+        let slots = AMLTerm.local(0)
+        let next = try copies(
+            of: { .if(.and(slots, .one), then: [.notify(name($0), .argument(1))]) }, last: last,
+            behind: .arithmetic(.shiftRight, slots, .one, in: slots))
+        return .method(
+            notifyMethod, arguments: 2, serialized: true, [.store(.argument(0), in: slots), .encoded(next)])
     }
 
     /// Reads each register once, for that clears it: device check (1) for what came, eject request (3) for what is to go.
@@ -59,12 +59,12 @@ enum DSDTSlots {
             ])
     }
 
-    /// The bytes of a term for every slot, each behind those of another term.
+    /// The bytes of a term for every slot up to a last one, each behind those of another term.
     ///
     /// The encodings for slots 2 and 31 show where the slot's number and its name's two digits stand. Slot 1 may have a
     /// shorter one, so it is made on its own.
     private static func copies(
-        of term: (UInt8) -> AMLTerm, behind separator: AMLTerm = .encoded([])
+        of term: (UInt8) -> AMLTerm, last lastSlot: UInt8, behind separator: AMLTerm = .encoded([])
     ) throws(ACPIError) -> [UInt8] {
         let first = try term(1).encoded()
         var copy = try term(2).encoded()
@@ -72,8 +72,9 @@ enum DSDTSlots {
         let front = try separator.encoded()
         let places = copy.indices.filter { copy[$0] != last[$0] }
         var bytes = front + first
-        bytes.reserveCapacity((front.count + copy.count) * MachineLayout.pciSlots.count)
-        for slot in MachineLayout.pciSlots.dropFirst() {
+        bytes.reserveCapacity((front.count + copy.count) * Int(lastSlot))
+        guard lastSlot >= 2 else { return bytes }
+        for slot in 2...lastSlot {
             let (high, low) = (digit(slot >> 4), digit(slot & 15))
             for place in places {
                 copy[place] = last[place] == 31 ? slot : last[place] == digit(1) ? high : low

@@ -63,9 +63,9 @@ final class MachineInstance: Sendable {
     ///
     /// - Parameters:
     ///   - saved: what it goes on from; nil boots it. It stands still then, as after `pause`.
-    ///   - hasSlots: whether the guest that boots is told of slots for devices that come and go.
+    ///   - isCommanded: whether devices may come while it runs: the guest that boots has slots for them then.
     init(
-        _ backends: Backends, _ events: InstanceEvents, from saved: MachineSource? = nil, hasSlots: Bool = true
+        _ backends: Backends, _ events: InstanceEvents, from saved: MachineSource? = nil, isCommanded: Bool = true
     ) throws {
         plan = backends.plan
         let creation = try saved?.creation ?? VMCreation(KVMFile())
@@ -86,7 +86,7 @@ final class MachineInstance: Sendable {
             events.phase("payload") { "the memory of the snapshot" }
             entry = nil
         } else {
-            let loaded = try Self.loadPayload(backends, memory, hasSlots: hasSlots, details)
+            let loaded = try Self.loadPayload(backends, memory, isCommanded: isCommanded, details)
             events.phase("payload") { loaded.words }
             entry = loaded.entry
         }
@@ -117,7 +117,7 @@ final class MachineInstance: Sendable {
             } else {
                 try Self.createBareVCPUs(plan, system.kvm, machine, saved?.leaves ?? [])
             }
-        if let first = handles.first { try legacy.pci.deferAddresses(machine, first) }
+        if let first = handles.first { legacy.pci.deferAddresses(machine, first) }
         try registration.finish()
         dirtyLog = DirtyLog(machine, memory, rings: DirtyRings(machine, handles))
         let buses = (legacy.ports, MemoryBus(pci: slots.root, ram: memory.ranges))
@@ -162,19 +162,21 @@ final class MachineInstance: Sendable {
     }
 
     private static func loadPayload(
-        _ backends: Backends, _ memory: GuestMemory, hasSlots: Bool, _ details: BootDetails
+        _ backends: Backends, _ memory: GuestMemory, isCommanded: Bool, _ details: BootDetails
     ) throws -> LoadedPayload {
         let plan = backends.plan
+        // Not as a list, for which the runtime looks through all conformances of the executable.
         var devices = ACPIMachine.LegacyDevices.clock
         if plan.serial != nil { devices.insert(.serial) }
-        var power = ACPIMachine.Power()
-        if !hasSlots { power.hotPlugRegisters = nil }
+        let lastSlot = plan.devices.map(\.address.device).max() ?? 0
         let description = ACPIMachine(
             processors: ACPIMachine.Processors(
                 apicIDs: Array(plan.processors.apicIDs.prefix(plan.processors.boot)),
                 bootCount: plan.processors.boot),
-            pci: ACPIMachine.PCIRoot(memory64: plan.windows.memory64.isEmpty ? nil : plan.windows.memory64),
-            power: power, devices: devices)
+            pci: ACPIMachine.PCIRoot(
+                memory64: plan.windows.memory64.isEmpty ? nil : plan.windows.memory64,
+                lastSlot: isCommanded ? MachineLayout.pciSlots.upperBound : lastSlot),
+            devices: devices)
         let tables = try ACPITables.build(description)
         for block in tables.blocks { try memory.write(block.bytes, at: block.address) }
         try memory.write(ResetVector.code, at: MachineLayout.resetVector)

@@ -162,7 +162,7 @@ extension VMM {
                 phase: { logger.info("\($0) ready: \($1())") }, details: BootDetails(logger: logger),
                 ejected: { mailbox.send(.ejected(life: life, slot: $0)) },
                 driverChanged: { emit($1 ? .deviceActivated : .deviceReset, ["id": $0]) },
-                isCancelled: { [controller] in controller.isEnding }), from: source, hasSlots: options.isCommanded)
+                isCancelled: { [controller] in controller.isEnding }), from: source, isCommanded: options.isCommanded)
     }
 
     /// The VM's guest lives in this machine from now on.

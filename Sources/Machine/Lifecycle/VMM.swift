@@ -22,8 +22,8 @@ package final class VMM {
         package var limit: UInt64?
         /// Whether the process goes on, for its API's clients, when the guest powers off or dies.
         package var survivesGuest = false
-        /// Whether anybody can command the VM. Where nobody can, the machine has nothing that only a command would use:
-        /// the slots for devices that come and go, on whose account Linux boots 15 ms longer in the lab.
+        /// Whether anybody can command the VM. Where nobody can, the machine has no slots beyond its devices': to each
+        /// that stands empty for a device to come Linux gives half a ms of its boot in the lab.
         package var isCommanded = true
         /// The program that is told of migrations and may object; nil for none.
         package var migrationHook: String?

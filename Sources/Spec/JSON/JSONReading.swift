@@ -14,8 +14,10 @@ extension JSONValue {
                 case .key(let key): path.key(key)
                 }
             }
-            let message = "not valid JSON: this text is not UTF-8 or has an escape that JSON does not have"
-            throw SpecError(SpecIssue(.syntax, path.text(.json), message))
+            throw SpecError(SpecIssue(.syntax, path.text(.json), BadText.words))
+        } catch DecodingError.dataCorrupted {
+            // The decoder's own first look found it.
+            throw SpecError(SpecIssue(.syntax, "$", BadText.words))
         } catch {
             throw SpecError(SpecIssue(.syntax, "$", "not valid JSON: \(quoted("\(error)"))"))
         }
@@ -24,6 +26,8 @@ extension JSONValue {
 
 /// A text that the decoder does not take.
 private struct BadText: Error {
+    static let words = "not valid JSON: this text is not UTF-8 or has an escape that JSON does not have"
+
     /// The way to it, the last step first: the decoder keeps none where a value has a configuration.
     var way: [Step] = []
 
@@ -92,6 +96,7 @@ extension JSONNumber {
         } else if let value = try? container.decode(UInt64.self) {
             self = .unsigned(value)
         } else {
+            // A number that is written in plain digits is held by one of the two.
             self = .other(text ?? "a number")
         }
     }

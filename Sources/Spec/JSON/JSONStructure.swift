@@ -1,7 +1,7 @@
 import FoundationEssentials
 
 /// What a JSON text holds, without its texts and numbers.
-indirect enum JSONShape: Sendable {
+enum JSONShape: Sendable {
     case null, bool, string
     /// With how it is written, if that is not plain: 64 bits may not hold it, and the decoder keeps no text that a
     /// message could show.
@@ -11,7 +11,7 @@ indirect enum JSONShape: Sendable {
     case object([(key: String, shape: JSONShape)])
 }
 
-/// The checks of a JSON text that come before the decoder, which says of none of them where they are or lets them
+/// The scan of a JSON text that comes before the decoder: it finds the text's shape, and checks for what the decoder says of none of them where they are or lets them
 /// pass: a wrong bracket, comma or key, a trailing comma, a key that appears twice, a byte order mark, and nesting or
 /// length that would cost the decoder its stack or its time.
 ///
@@ -19,7 +19,7 @@ indirect enum JSONShape: Sendable {
 struct JSONStructure {
     /// The deepest nesting of lists and objects; a VM's configuration needs six levels.
     static let maximumDepth = 128
-    /// The most values in one text; the decoder takes about two microseconds for each.
+    /// The most values in one text; the decoder takes about a microsecond for each.
     static let maximumValues = 100_000
 
     private let bytes: [UInt8]

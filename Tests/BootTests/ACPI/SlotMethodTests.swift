@@ -64,7 +64,7 @@ import Testing
     /// Where devices neither come nor go, the guest finds no slots, and looks at no register of theirs.
     @Test func aBusWithoutSlots() throws {
         var machine = ACPIMachine.sample()
-        machine.power.hotPlugRegisters = nil
+        machine.pci.lastSlot = 0
         let dsdt = try DSDT.bytes(machine)
         try ACPICA.inScratch { directory in
             let source = try ACPICA.disassembled(dsdt, in: directory)
@@ -76,6 +76,19 @@ import Testing
         // All events at once: the power button's and the generation id's are heard.
         let printed = try ACPICA.interpret(["execute \\_SB.GED._EVT 5"], registers: 0xFF, dsdt: dsdt)
         #expect(notifications(printed).map { $0.prefix(3) } == ["PWR", "VGE"], "\(printed)")
+    }
+
+    /// As many slots as the machine says, and an event for no other one.
+    @Test(arguments: [1, 2, 3, 17, 30]) func aBusWithFewerSlots(_ last: UInt8) throws {
+        var machine = ACPIMachine.sample()
+        machine.pci.lastSlot = last
+        let dsdt = try DSDT.bytes(machine)
+        let printed = try ACPICA.interpret(["execute \\_SB.PCI0.HPNT 0xFFFFFFFF 3"], dsdt: dsdt)
+        #expect(Set(notifications(printed)) == Set((1...Int(last)).map { "\(name($0)) 03" }), "\(printed)")
+        try ACPICA.inScratch { directory in
+            let source = try ACPICA.disassembled(dsdt, in: directory)
+            #expect(source.split(separator: "\n").count { $0.contains("Method (_EJ0") } == Int(last), "\(source)")
+        }
     }
 
     @Test(arguments: [1, 2, 31]) func ejectingNamesTheSlot(_ slot: Int) throws {

@@ -23,7 +23,6 @@ enum AMLName {
         // In bytes: characters take longer.
         var rest = text[...].utf8
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(rest.count + 6)
         if rest.first == UInt8(ascii: "\\") {
             bytes.append(rest.removeFirst())
         } else {
