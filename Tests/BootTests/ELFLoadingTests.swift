@@ -18,6 +18,40 @@ struct ELFLoadingTests {
         #expect(try bench.memory.bytes(at: initramfs, count: 5000).allSatisfy { $0 == 0x77 })
     }
 
+    /// Of a section without bytes the whole pages that lie in a segment are zero, whatever is in the file.
+    @Test func sectionsWithoutBytesAreNotRead() throws {
+        typealias Section = (type: UInt32, flags: UInt64, start: UInt64, size: UInt64)
+        let page = 4096
+        // In the segment's pages 1 to 3, from a little before; one per thread; one with bytes; one that holds nothing.
+        let sections: [Section] = [
+            (8, 3, 0xFFF, 3 * 0x1000 + 1), (8, 0x403, 0x4000, 0x1000), (1, 3, 0x5000, 0x1000), (8, 0, 0x6000, 0x1000),
+            (8, 3, 0x7800, 0x1000), (8, 3, .max - 1, 4), (8, 3, 0x9000, 0x10_0000),
+        ]
+        for isDamaged in [false, true] {
+            let bench = try LoadingBench()
+            var kernel = TinyELF()
+            kernel.code = (0..<10 * page).map { UInt8(truncatingIfNeeded: $0 / page + 1) }
+            kernel.memorySize = UInt64(11 * page)
+            var file = kernel.bytes
+            file.put(UInt64(isDamaged ? Int.max : file.count), at: 40)
+            file.put(64 as UInt16, at: 58)
+            file.put(UInt16(sections.count), at: 60)
+            for section in sections {
+                var header = [UInt8](repeating: 0, count: 64)
+                header.put(section.type, at: 4)
+                header.put(section.flags, at: 8)
+                header.put(section.start, at: 16)
+                header.put(section.size, at: 32)
+                file += header
+            }
+            _ = try bench.load(file)
+            let loaded = try bench.memory.bytes(at: 0x10_0000, count: 10 * page)
+            let expected = isDamaged ? Array(1...10) : [1, 0, 0, 0, 5, 6, 7, 8, 9, 0]
+            #expect((0..<10).map { Int(loaded[$0 * page]) } == expected)
+            #expect((0..<10).map { Int(loaded[$0 * page + page - 1]) } == expected)
+        }
+    }
+
     @Test func startInformationByteByByte() throws {
         let bench = try LoadingBench()
         _ = try bench.load(TinyELF().bytes, initramfs: [1, 2, 3])

@@ -3,15 +3,36 @@ import Memory
 /// An x86-64 ELF executable that says by a note where PVH enters it (Xen's `docs/misc/pvh.pandoc`).
 struct ELFImage {
     struct Segment: Equatable {
-        let offset: UInt64, address: UInt64, fileSize: UInt64, memorySize: UInt64
+        let offset: UInt64, virtualAddress: UInt64, address: UInt64, fileSize: UInt64, memorySize: UInt64
 
         /// Whether both have a byte of guest memory.
         func overlaps(_ other: Segment) -> Bool {
             address < other.address &+ other.memorySize && other.address < address &+ memorySize
         }
+
+        /// The parts of its bytes in the file, from its begin on, that hold something: all but whole pages of sections
+        /// without bytes, which are zero where a linker had to fill them up for the sake of what follows.
+        func parts(without empty: [Range<UInt64>]) -> [Range<UInt64>] {
+            var parts: [Range<UInt64>] = []
+            var start: UInt64 = 0
+            let page = GuestMemory.pageSize
+            for section in empty {
+                guard section.lowerBound >= virtualAddress, section.lowerBound - virtualAddress < fileSize else {
+                    continue
+                }
+                let first = (section.lowerBound - virtualAddress + page - 1) / page * page
+                let end = min(section.upperBound - virtualAddress, fileSize) / page * page
+                guard first >= start, end > first else { continue }
+                parts.append(start..<first)
+                start = end
+            }
+            return (parts + [start..<fileSize]).filter { !$0.isEmpty }
+        }
     }
 
     let segments: [Segment]
+    /// The virtual addresses of the sections that have memory and no bytes in the file, in ascending order.
+    let empty: [Range<UInt64>]
     let entry: UInt32
     let source: PayloadSource
 
@@ -40,8 +61,8 @@ struct ELFImage {
         for index in 0..<Int(count) {
             let base = 56 * index
             let segment = Segment(
-                offset: table.u64(base + 8), address: table.u64(base + 24), fileSize: table.u64(base + 32),
-                memorySize: table.u64(base + 40))
+                offset: table.u64(base + 8), virtualAddress: table.u64(base + 16), address: table.u64(base + 24),
+                fileSize: table.u64(base + 32), memorySize: table.u64(base + 40))
             switch table.u32(base) {
             case Self.loadable:
                 guard segment.memorySize > 0 else { continue }
@@ -67,6 +88,24 @@ struct ELFImage {
         self.source = source
         self.segments = segments
         self.entry = entry
+        empty = Self.emptySections(source, head)
+    }
+
+    /// The sections of type SHT_NOBITS that have memory, and none per thread. A file that does not say its sections well has
+    /// none.
+    private static func emptySections(_ source: PayloadSource, _ head: ByteReader) -> [Range<UInt64>] {
+        let (offset, entrySize, count) = (head.u64(40), head.u16(58), Int(head.u16(60)))
+        guard entrySize == 64, 1...1024 ~= count,
+            let bytes = try? source.read(offset, 64 * count, "section header table")
+        else { return [] }
+        let table = ByteReader(bytes: bytes)
+        let sections = (0..<count).compactMap { index -> Range<UInt64>? in
+            let (flags, start) = (table.u64(64 * index + 8), table.u64(64 * index + 16))
+            let (end, overflow) = start.addingReportingOverflow(table.u64(64 * index + 32))
+            guard table.u32(64 * index + 4) == 8, flags & 0x402 == 2, !overflow, end > start else { return nil }
+            return start..<end
+        }
+        return sections.sorted { $0.lowerBound < $1.lowerBound }
     }
 
     /// The entry that a `Xen` note of type 18 names: 4 or 8 bytes.
@@ -89,7 +128,8 @@ struct ELFImage {
     }
 
     /// Copies the segments into fresh guest memory. Of a kernel, a third and more are zeroes: they are there already,
-    /// and touching them would make the host allocate them. Segments that lie over one another are an exception.
+    /// and touching them would make the host allocate them. Segments that lie over one another are an exception. Of sections
+    /// without bytes it is known without a look.
     ///
     /// - Returns: the range from the lowest to the highest byte.
     func load(into memory: GuestMemory, below limit: UInt64) throws(BootError) -> Range<UInt64> {
@@ -103,8 +143,13 @@ struct ELFImage {
                         + "\(hex(MachineLayout.highRAMStart))..<\(hex(limit))", remedy: "raise memory.size")
             }
             let alone = !segments.contains { $0 != segment && $0.overlaps(segment) }
-            try source.load(
-                segment.offset, segment.fileSize, to: segment.address, memory, "segment", zeroed: alone)
+            try source.check(segment.offset, segment.fileSize, "segment")
+            for part in alone ? segment.parts(without: empty) : [0..<segment.fileSize] {
+                try source.load(
+                    segment.offset + part.lowerBound, UInt64(part.count), to: segment.address + part.lowerBound,
+                    memory,
+                    "segment", zeroed: alone)
+            }
             let rest = segment.memorySize - segment.fileSize
             if rest > 0, !alone {
                 do throws(GuestMemoryError) {

@@ -96,7 +96,10 @@ package final class PayloadSource: Sendable {
         }
     }
 
-    private func check(_ offset: UInt64, _ count: UInt64, _ what: String) throws(BootError) {
+    /// Checks that the payload does not end before a part's end.
+    ///
+    /// - Throws: "truncated" where it does.
+    func check(_ offset: UInt64, _ count: UInt64, _ what: String) throws(BootError) {
         let (end, overflow) = offset.addingReportingOverflow(count)
         guard !overflow, end <= size else {
             throw error(
