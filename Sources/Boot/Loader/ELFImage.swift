@@ -145,10 +145,9 @@ struct ELFImage {
             let alone = !segments.contains { $0 != segment && $0.overlaps(segment) }
             try source.check(segment.offset, segment.fileSize, "segment")
             for part in alone ? segment.parts(without: empty) : [0..<segment.fileSize] {
+                let address = segment.address + part.lowerBound
                 try source.load(
-                    segment.offset + part.lowerBound, UInt64(part.count), to: segment.address + part.lowerBound,
-                    memory,
-                    "segment", zeroed: alone)
+                    segment.offset + part.lowerBound, UInt64(part.count), to: address, memory, "segment", zeroed: alone)
             }
             let rest = segment.memorySize - segment.fileSize
             if rest > 0, !alone {
