@@ -72,6 +72,8 @@ import Testing
     @Test func anAddressThatKVMKeepsIsSaved() throws {
         let kernel = TinyKernel([
             0x66, 0xBA, 0xF8, 0x0C,  // mov dx, 0xcf8
+            0xB8, 0x00, 0x08, 0x00, 0x80,  // mov eax, 0x80000800
+            0xEF,  // out dx, eax: from here on KVM keeps them
             0xB8, 0x04, 0x08, 0x00, 0x80,  // mov eax, 0x80000804
             0xEF,  // out dx, eax
             0xB0, 0x2A,  // mov al, 0x2a
